@@ -1,6 +1,6 @@
-/* checked.h - arithmetic on sizes that come from outside. Nothing else in Sluice may add, multiply or align such
- * sizes: overflow in tensor sizes is the most repeated bug of this field (CVE-2025-53630, CVE-2026-27940, ...).
- * Each returns false, and leaves *out alone, when the true result does not fit. */
+/* checked.h - arithmetic on sizes that come from outside. Nothing else in Sluice may add, multiply or align
+ * such sizes: overflow in tensor sizes is the most repeated bug of this field (CVE-2025-53630,
+ * CVE-2026-27940, ...). Each returns false, and leaves *out alone, when the true result does not fit. */
 #ifndef SL_BASE_CHECKED_H
 #define SL_BASE_CHECKED_H
 

@@ -29,7 +29,8 @@ const char *sl_status_name(sl_status status)
     return names[status];
 }
 
-sl_status sl_fail_at(sl_diag *diag, sl_status code, int sys_errno, const char *file, int line, const char *format, ...)
+sl_status sl_fail_at(sl_diag *diag, sl_status code, int sys_errno, const char *file, int line,
+                     const char *format, ...)
 {
     if (!diag) return code;
     diag->code = code;

@@ -25,7 +25,8 @@ static inline float sl_half_to_float(uint16_t h)
     const uint32_t w = (uint32_t)h << 16, sign = w & 0x80000000u, two_w = w + w;
     const float normal = sl_bits_to_float((two_w >> 4) + (0xE0u << 23)) * 0x1.0p-112f;
     const float subnormal = sl_bits_to_float((two_w >> 17) | (126u << 23)) - 0.5f;
-    return sl_bits_to_float(sign | (two_w < (1u << 27) ? sl_float_to_bits(subnormal) : sl_float_to_bits(normal)));
+    return sl_bits_to_float(sign |
+                            (two_w < (1u << 27) ? sl_float_to_bits(subnormal) : sl_float_to_bits(normal)));
 }
 
 static inline uint16_t sl_float_to_half(float f)

@@ -9,8 +9,8 @@ typedef enum sl_log_level { SL_LOG_ERROR, SL_LOG_WARN, SL_LOG_INFO, SL_LOG_DEBUG
 
 typedef void (*sl_log_fn)(void *user, sl_log_level level, const char *line);
 
-/* Lines above `level` are dropped; a NULL function restores the default (standard error, "sluice: " before it).
- * Until set: SL_LOG_WARN. */
+/* Lines above `level` are dropped; a NULL function restores the default (standard error, "sluice: " before
+ * it). Until set: SL_LOG_WARN. */
 void sl_log_set(sl_log_level level, sl_log_fn function, void *user);
 
 void sl_log(sl_log_level level, const char *format, ...) SL_PRINTF(2, 3);

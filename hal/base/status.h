@@ -1,10 +1,11 @@
 /* status.h - the error type of every Sluice function, and the diagnostic that goes with it.
  *
- * Included by the public header sluice.h; `make install` inlines it there, so it may include nothing of Sluice.
+ * Included by the public header sluice.h; `make install` inlines it there, so it may include nothing of
+ * Sluice.
  *
- * A function that can fail returns sl_status and takes a trailing `sl_diag *diag` (may be NULL). On failure it
- * fills *diag once, at the place where the failure was first seen; callers pass it on unchanged.
- * errno and VkResult are converted where they arise and never travel further.
+ * A function that can fail returns sl_status and takes a trailing `sl_diag *diag` (may be NULL). On failure
+ * it fills *diag once, at the place where the failure was first seen; callers pass it on unchanged. errno and
+ * VkResult are converted where they arise and never travel further.
  */
 #ifndef SL_BASE_STATUS_H
 #define SL_BASE_STATUS_H
