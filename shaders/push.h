@@ -1,0 +1,182 @@
+/* push.h - the push block of every kernel, one text for C and for GLSL.
+ *
+ * Rules: addresses (sl_addr) first, then 32-bit fields; at most 128 bytes. An address of 0 means "not given"
+ * where a comment says so. Strides are in elements of the array they belong to. Arrays are row-major and
+ * named name[outer][inner]; f32 unless said otherwise. T tokens, H query heads, G key/value heads, D head
+ * size.
+ *
+ * Batch arrays (u32 each, one entry a token of the batch, written before each submission):
+ *   tokens[T]     token id
+ *   positions[T]  position of the token in its sequence; SL_NO_POSITION: padding, whose results nobody reads
+ * and which must not touch the KV cache sequences[T]  row of the block table
+ * block_table[sequence][table_stride]: page numbers (u32) of a sequence, in order.
+ * KV cache of one layer, k and v each: f16 [page][G][SL_KV_PAGE_TOKENS][D].
+ */
+#ifndef SL_PUSH_H
+#define SL_PUSH_H
+
+#ifdef SL_GLSL
+#define sl_addr  uvec2
+#define uint32_t uint
+#define int32_t  int
+#else
+#include <stdint.h>
+typedef uint64_t sl_addr;
+#endif
+
+#define SL_NO_POSITION        0xffffffffu
+#define SL_NO_INDEX           0xffffffffu
+#define SL_KV_PAGE_TOKENS     32u
+#define SL_TOPK_MAX           256u
+#define SL_MATVEC_COLUMNS_MAX 8u
+
+/* y[t][:] = scale * table[tokens[t]][:]; zeros for an id >= n_vocab. The key is the weight type of the table.
+ */
+struct sl_push_embed {
+    sl_addr table, tokens, y;
+    uint32_t n_embd, n_vocab, n_tokens, y_stride, row_bytes;
+    float scale;
+};
+
+/* v = x[r][:] + before[r][:] (before may be 0); sum[r][:] = v where sum is given (it may be x or before);
+ * y[r][:] = v / sqrt(mean(v^2) + eps) * weight[:] + after[r][:] (weight 0: ones; after 0: nothing).
+ * before, sum: stride x_stride; after: stride y_stride. y may be x. Source: Zhang & Sennrich 2019. */
+struct sl_push_rms_norm {
+    sl_addr x, weight, before, sum, after, y;
+    uint32_t n, rows, x_stride, y_stride;
+    float eps;
+};
+
+/* y[t][r] = sum_k w[r][k] * x[t][k] + bias[r] + add[t][r]; bias, add may be 0; add has y's stride and may be
+ * y. Rows of w are row_bytes apart, blocks of the weight type (the key). matvec: n_tokens <=
+ * SL_MATVEC_COLUMNS_MAX and equal to specialization constant SL_SPEC_COLUMNS; matmul: any n_tokens. */
+struct sl_push_matmul {
+    sl_addr w, x, y, bias, add;
+    uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes;
+};
+
+/* Rotates the first rot_dim of each head of x[t][h][:] (heads contiguous, tokens token_stride apart) in
+ * place. mode 0: pairs (2i, 2i+1); mode 1 (neox): pairs (i, i + rot_dim/2). theta_i = position *
+ * freq_base^(-2i/rot_dim) / factors[i] (factors[rot_dim/2], 0: ones), then YaRN: interpolated = freq_scale *
+ * theta; ramp over corr_low .. corr_high mixed by ext_factor; cos and sin times attn_factor (the host has
+ * folded YaRN's magnitude into it). Padding tokens are left alone. Sources: Su et al. 2021; Peng et al. 2023
+ * (YaRN). */
+struct sl_push_rope {
+    sl_addr x, positions, factors;
+    uint32_t n_heads, head_dim, rot_dim, n_tokens, token_stride, mode;
+    float freq_base, freq_scale, ext_factor, attn_factor, corr_low, corr_high;
+};
+
+/* Stores k[t][g][:] and v[t][g][:] (tokens k_stride, v_stride apart) as f16 into the pages of their sequence.
+ */
+struct sl_push_kv_store {
+    sl_addr k, v, k_cache, v_cache, block_table, positions, sequences;
+    uint32_t n_kv_heads, head_dim, n_tokens, k_stride, v_stride, table_stride;
+};
+
+/* y[t][h][:] = softmax(scale * q[t][h] . k[j][g]) v[j][g] over the keys j of the token's sequence with j <=
+ * position and (window == 0 or position - j < window); softcap > 0: scores become softcap * tanh(score /
+ * softcap). Key: head size D. g = h / (H / G). attention_decode: one workgroup a (token, kv head, split):
+ * with n_splits > 1 it writes partial[t][h][split][D + 2] (unnormalised sum, then maximum, then sum of
+ * exponentials) for attention_combine, else y. attention_prefill: tiles of consecutive tokens; partial
+ * unused. A tile may span sequences. */
+struct sl_push_attention {
+    sl_addr q, k_cache, v_cache, block_table, positions, sequences, y, partial;
+    uint32_t n_heads, n_kv_heads, n_tokens, q_stride, y_stride, table_stride, window, n_splits;
+    float scale, softcap;
+};
+
+struct sl_push_attention_combine {
+    sl_addr partial, y;
+    uint32_t n_heads, n_tokens, n_splits, y_stride;
+};
+
+#define SL_ACT_SILU 0u
+#define SL_ACT_GELU 1u /* tanh approximation */
+
+/* y[r][:] = act(gate[r][:]) * up[r][:]. y may be gate or up. */
+struct sl_push_act_mul {
+    sl_addr gate, up, y;
+    uint32_t n, rows, gate_stride, up_stride, y_stride, act;
+};
+
+/* y[i] = a[i] + scale * b[i], i < n. y may be a or b. */
+struct sl_push_add {
+    sl_addr a, b, y;
+    uint32_t n;
+    float scale;
+};
+
+/* y[i][:] = x[index[i]][:]; zeros where index[i] is SL_NO_INDEX. */
+struct sl_push_copy_rows {
+    sl_addr x, index, y;
+    uint32_t n, rows, x_stride, y_stride;
+};
+
+/* y[r][:] = softmax(scale * x[r][:]). y may be x. */
+struct sl_push_softmax {
+    sl_addr x, y;
+    uint32_t n, rows, x_stride, y_stride;
+    float scale;
+};
+
+/* ids[r] (u32) = index of the largest x[r][:]; the lowest index among equals; a NaN is never the largest. */
+struct sl_push_argmax {
+    sl_addr x, ids;
+    uint32_t n, rows, x_stride;
+};
+
+/* The k largest of x[r][:], largest first, lower index first among equals: ids[r][k] (u32), values[r][k]; and
+ * lse[r] = log(sum(exp(x[r][:]))). k <= SL_TOPK_MAX, k <= n. scratch: rows * SL_TOPK_SCRATCH_BYTES. */
+#define SL_TOPK_SCRATCH_BYTES (64u * (SL_TOPK_MAX * 8u + 8u))
+struct sl_push_topk {
+    sl_addr x, ids, values, lse, scratch;
+    uint32_t n, rows, x_stride, k;
+};
+
+/* One draw a row from a topk result, in this order: the first top_k (0: all k), top_p of their probability
+ * among them, min_p of the largest, then temperature, then the draw with uniform number u = hash(seed,
+ * counter). temperature <= 0: the first. params[r]: struct sl_sample_params. token[r] (u32) receives the id.
+ */
+struct sl_sample_params {
+    float temperature, top_p, min_p;
+    uint32_t top_k, seed_low, seed_high, counter;
+    uint32_t reserved;
+};
+struct sl_push_sample {
+    sl_addr ids, values, params, token;
+    uint32_t k, rows;
+};
+
+/* Penalties on logits[r][:] for tokens seen before: entries[r][n_entries] of {u32 id, u32 count} (count 0:
+ * unused), l > 0 ? l / repeat : l * repeat; then l -= count * frequency + presence. */
+struct sl_push_penalize {
+    sl_addr logits, entries;
+    uint32_t n_vocab, rows, logits_stride, n_entries;
+    float repeat, frequency, presence;
+};
+
+/* probabilities p = softmax(logits[t][:]); the n_used largest: ids[t][n_used] (u32), weights[t][n_used] = p,
+ * divided by their sum when normalize != 0, times scale. Lower expert first among equals. n_used <= 32,
+ * n_experts <= 1024. */
+struct sl_push_moe_route {
+    sl_addr logits, ids, weights;
+    uint32_t n_experts, n_used, n_tokens, logits_stride, normalize;
+    float scale;
+};
+
+/* y[t][s][r] = sum_k w[ids[t][s]][r][k] * x[t][x_per_slot ? s : 0][k], s < n_used. w: experts one after
+ * another, each n_out rows of row_bytes. x: x_stride between tokens, n_k between slots; y: contiguous. Key:
+ * weight type. */
+struct sl_push_moe_matvec {
+    sl_addr w, x, y, ids;
+    uint32_t n_out, n_k, n_used, n_tokens, n_experts, x_stride, x_per_slot, row_bytes;
+};
+
+/* y[t][:] = add[t][:] + sum_s weights[t][s] * x[t][s][:]; add may be 0 or y. x contiguous. */
+struct sl_push_moe_combine {
+    sl_addr x, weights, add, y;
+    uint32_t n, n_used, n_tokens, y_stride;
+};
+
+#endif

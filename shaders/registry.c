@@ -1,0 +1,196 @@
+#include "shaders/registry.h"
+
+#include "hal/base/alloc.h"
+#include "hal/base/checked.h"
+#include "shaders/spirv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const sl_kernel_row sl_kernel_rows[SL_KERNEL_COUNT] = {
+#define SL_KERNEL(name, push, tolerance)                                                                     \
+    [SL_K_##name] = {#name, sizeof(struct sl_push_##push), sl_host_##name, sl_grid_##name, tolerance},
+#define SL_VARIANT(...)
+#include "shaders/kernels.def"
+#undef SL_KERNEL
+#undef SL_VARIANT
+};
+
+const sl_variant sl_variants[] = {
+#define SL_KERNEL(name, push, tolerance)
+#define SL_VARIANT(kernel, variant, key, source, feature, defines, needs, workgroup, tile_x, tile_y, matrix) \
+    {SL_K_##kernel, #variant, #kernel "__" #variant, key, needs, workgroup, tile_x, tile_y, matrix},
+#include "shaders/kernels.def"
+#undef SL_KERNEL
+#undef SL_VARIANT
+};
+const size_t sl_variant_count = SL_COUNTOF(sl_variants);
+
+static int compare_module(const void *name, const void *entry)
+{
+    return strcmp(name, ((const sl_spirv *)entry)->name);
+}
+
+static const sl_spirv *find_spirv(const char *module)
+{
+    return bsearch(module, sl_spirv_table, sl_spirv_count, sizeof *sl_spirv_table, compare_module);
+}
+
+static bool has_matrix_shape(const sl_device_caps *caps, uint32_t matrix)
+{
+    for (uint32_t i = 0; i < caps->matrix_shape_count; i++) {
+        const sl_matrix_shape *s = &caps->matrix_shapes[i];
+        if (SL_MATRIX(s->m, s->n, s->k) == matrix && s->ab == SL_MATRIX_F16 && s->c == SL_MATRIX_F32)
+            return true;
+    }
+    return false;
+}
+
+static uint32_t workgroup_size(const sl_variant *variant, const sl_device_caps *caps)
+{
+    return variant->workgroup > 0 ? (uint32_t)variant->workgroup
+                                  : (uint32_t)-variant->workgroup * caps->subgroup_size;
+}
+
+bool sl_variant_usable(const sl_variant *variant, const sl_device_caps *caps, const char **out_why)
+{
+    const char *why = NULL;
+    if (sl_caps_have(caps, SL_CAP_HOST_FN))
+        why = NULL;
+    else if (!sl_caps_have(caps, variant->needs))
+        why = sl_cap_name(variant->needs & ~caps->features);
+    else if (variant->matrix && !has_matrix_shape(caps, variant->matrix))
+        why = "matrix shape";
+    else if (workgroup_size(variant, caps) > caps->max_workgroup_invocations)
+        why = "workgroup size";
+    else if (!find_spirv(variant->module))
+        why = "left out of this build";
+    if (out_why) *out_why = why;
+    return !why;
+}
+
+const sl_variant *sl_variant_select(sl_kernel_id kernel, uint32_t key, const sl_device_caps *caps)
+{
+    for (size_t i = 0; i < sl_variant_count; i++) {
+        const sl_variant *v = &sl_variants[i];
+        if (v->kernel == kernel && v->key == key && sl_variant_usable(v, caps, NULL)) return v;
+    }
+    return NULL;
+}
+
+/* ---- kernel set: an unordered list is enough, a model binds some thirty kernels once ---- */
+
+typedef struct set_entry {
+    struct set_entry *next;
+    uint32_t spec_count;
+    sl_bound_kernel bound;
+} set_entry;
+
+struct sl_kernel_set {
+    sl_device *device;
+    set_entry *entries;
+};
+
+sl_status sl_kernel_set_create(sl_device *device, sl_kernel_set **out, sl_diag *diag)
+{
+    sl_kernel_set *set = sl_calloc(1, sizeof *set);
+    if (!set) return sl_fail(diag, SL_ERR_NO_MEMORY, "kernel set: out of memory");
+    set->device = device;
+    *out = set;
+    return SL_OK;
+}
+
+void sl_kernel_set_destroy(sl_kernel_set *set)
+{
+    if (!set) return;
+    for (set_entry *e = set->entries, *next; e; e = next) {
+        next = e->next;
+        sl_kernel_destroy(e->bound.kernel);
+        sl_free(e);
+    }
+    sl_free(set);
+}
+
+static sl_status make_entry(sl_kernel_set *set, const sl_variant *variant, const uint32_t *spec,
+                            uint32_t spec_count, set_entry **out, sl_diag *diag)
+{
+    const sl_device_caps *caps = &sl_device_get_info(set->device)->caps;
+    const sl_kernel_row *row = &sl_kernel_rows[variant->kernel];
+    const sl_spirv *spirv = sl_caps_have(caps, SL_CAP_HOST_FN) ? NULL : find_spirv(variant->module);
+    set_entry *e = sl_calloc(1, sizeof *e);
+    if (!e) return sl_fail(diag, SL_ERR_NO_MEMORY, "kernel %s: out of memory", row->name);
+    e->spec_count = SL_SPEC_FIRST + spec_count;
+    e->bound.variant = variant;
+    e->bound.spec[SL_SPEC_SUBGROUP] = caps->subgroup_size;
+    e->bound.spec[SL_SPEC_WORKGROUP] = workgroup_size(variant, caps);
+    if (spec_count) memcpy(e->bound.spec + SL_SPEC_FIRST, spec, spec_count * sizeof *spec);
+
+    const sl_kernel_desc desc = {
+        .name = variant->module,
+        .spirv = spirv ? spirv->words : NULL,
+        .spirv_words = spirv ? spirv->word_count : 0,
+        .host = row->host,
+        .push_bytes = row->push_bytes,
+        .spec = e->bound.spec,
+        .spec_count = e->spec_count,
+        .subgroup_size = spirv && sl_caps_have(caps, SL_CAP_SUBGROUP_SIZE) ? caps->subgroup_size : 0,
+        .needs = spirv ? variant->needs : 0,
+    };
+    sl_status st = sl_kernel_create(set->device, &desc, &e->bound.kernel, diag);
+    if (st != SL_OK) {
+        sl_free(e);
+        return st;
+    }
+    *out = e;
+    return SL_OK;
+}
+
+sl_status sl_kernel_set_get_variant(sl_kernel_set *set, const sl_variant *variant, const uint32_t *spec,
+                                    uint32_t spec_count, const sl_bound_kernel **out, sl_diag *diag)
+{
+    if (spec_count > SL_SPEC_MAX - SL_SPEC_FIRST)
+        return sl_fail(diag, SL_ERR_ARGUMENT, "kernel %s: %u specialization constants", variant->module,
+                       spec_count);
+    for (set_entry *e = set->entries; e; e = e->next) {
+        if (e->bound.variant == variant && e->spec_count == SL_SPEC_FIRST + spec_count &&
+            (!spec_count || !memcmp(e->bound.spec + SL_SPEC_FIRST, spec, spec_count * sizeof *spec))) {
+            *out = &e->bound;
+            return SL_OK;
+        }
+    }
+    set_entry *made;
+    sl_status st = make_entry(set, variant, spec, spec_count, &made, diag);
+    if (st != SL_OK) return st;
+    made->next = set->entries;
+    set->entries = made;
+    *out = &made->bound;
+    return SL_OK;
+}
+
+sl_status sl_kernel_set_get(sl_kernel_set *set, sl_kernel_id kernel, uint32_t key, const uint32_t *spec,
+                            uint32_t spec_count, const sl_bound_kernel **out, sl_diag *diag)
+{
+    const sl_device_info *info = sl_device_get_info(set->device);
+    const sl_variant *v = sl_variant_select(kernel, key, &info->caps);
+    if (v) return sl_kernel_set_get_variant(set, v, spec, spec_count, out, diag);
+    const char *why = "no variant for this key";
+    for (size_t i = 0; i < sl_variant_count; i++)
+        if (sl_variants[i].kernel == kernel && sl_variants[i].key == key)
+            sl_variant_usable(&sl_variants[i], &info->caps, &why);
+    return sl_fail(diag, SL_ERR_UNSUPPORTED, "kernel %s (key %u) cannot run on %s: %s",
+                   sl_kernel_rows[kernel].name, key, info->name, why);
+}
+
+void sl_bound_kernel_grid(const sl_bound_kernel *bound, const void *push, uint32_t groups[3])
+{
+    groups[0] = groups[1] = groups[2] = 1;
+    sl_kernel_rows[bound->variant->kernel].grid(push, bound->variant, bound->spec, groups);
+}
+
+void sl_bound_kernel_dispatch(sl_commands *commands, const sl_bound_kernel *bound, const void *push)
+{
+    uint32_t groups[3];
+    sl_bound_kernel_grid(bound, push, groups);
+    sl_commands_dispatch(commands, bound->kernel, push, groups[0], groups[1], groups[2]);
+}
