@@ -148,12 +148,15 @@ struct sl_push_sample {
     uint32_t k, rows;
 };
 
-/* Penalties on logits[r][:] for tokens seen before: entries[r][n_entries] of {u32 id, u32 count} (count 0:
- * unused), l > 0 ? l / repeat : l * repeat; then l -= count * frequency + presence. */
-struct sl_push_penalize {
-    sl_addr logits, entries;
-    uint32_t n_vocab, rows, logits_stride, n_entries;
+/* Penalties on logits[r][:] for tokens seen before: entries[r][n_entries] of {u32 id, u32 count} (count 0: unused):
+ * l = l > 0 ? l / repeat : l * repeat; then l -= count * frequency + presence. params[r]: struct sl_penalty_params. */
+struct sl_penalty_params {
     float repeat, frequency, presence;
+    uint32_t reserved;
+};
+struct sl_push_penalize {
+    sl_addr logits, entries, params;
+    uint32_t n_vocab, rows, logits_stride, n_entries;
 };
 
 /* probabilities p = softmax(logits[t][:]); the n_used largest: ids[t][n_used] (u32), weights[t][n_used] = p,

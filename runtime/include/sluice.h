@@ -1,0 +1,244 @@
+/* sluice.h - the public interface of libsluice: large language models on any Vulkan device, also larger than
+ * it.
+ *
+ *   sl_engine   a model loaded on a device
+ *   sl_session  one timeline of tokens on an engine: append, sample, generate
+ *
+ * A zeroed options struct is a good default everywhere. Functions that fail return an sl_status other than
+ * SL_OK and fill the sl_diag given to them (NULL allowed).
+ *
+ * Threads: an engine and all its sessions belong to one thread at a time; different engines are independent.
+ * Strings handed out live as long as the object they came from. Text is bytes; what is not valid UTF-8 is
+ * kept as it is on input and shown as U+FFFD on streamed output.
+ */
+#ifndef SLUICE_H
+#define SLUICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hal/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SLUICE_VERSION "0.1.0"
+
+/* ---- Messages
+ * ------------------------------------------------------------------------------------------------ */
+
+/* Lines for people, level 0 errors, 1 warnings, 2 information, 3 everything. Default: warnings to standard
+ * error. Prompts and generated text are never in them. Call before other threads use Sluice. */
+void sl_set_log(int level, void (*function)(void *user, int level, const char *line), void *user);
+
+/* ---- Devices
+ * --------------------------------------------------------------------------------------------------- */
+
+typedef struct sl_device_summary {
+    char selector[32]; /* "vulkan:0", "cpu": what sl_engine_options.device takes */
+    char name[256];    /* of the hardware */
+    char version[256]; /* driver and API version */
+    const char *type;  /* "discrete GPU", "integrated GPU", "virtual GPU", "CPU" */
+    bool usable;
+    char refused[192]; /* why not */
+    uint64_t memory_bytes;
+    uint32_t compute_units; /* 0: unknown */
+    uint32_t subgroup_size, subgroup_min, subgroup_max;
+    uint32_t shared_bytes;
+    uint64_t max_buffer_bytes;
+    char features[512]; /* capability names, separated by spaces */
+    char matrix[512];   /* cooperative matrix shapes "16x16x16 f16->f32", separated by ", " */
+} sl_device_summary;
+
+/* Lists devices of all drivers, best first: the first usable one is what an engine takes by default. Writes
+ * at most `capacity`, and the true number to *out_count. `notes` (may be NULL) receives why a driver has no
+ * devices. */
+sl_status sl_list_devices(sl_device_summary *out, size_t capacity, size_t *out_count, sl_diag *notes);
+
+/* ---- Engine
+ * ---------------------------------------------------------------------------------------------------- */
+
+typedef struct sl_engine sl_engine;
+
+/* `done` of `total` bytes of weights are on the device. Called on the engine's thread, many times a second.
+ */
+typedef void (*sl_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
+
+typedef struct sl_engine_options {
+    const char *model_path;
+    const char *device;  /* "cpu", "vulkan", "vulkan:N", part of a device's name; NULL: the best there is */
+    uint64_t vram_bytes; /* hard limit for everything on the device; 0: what is free there */
+    uint32_t context_tokens; /* of each session; 0: the smaller of the model's own and 4096 */
+    uint32_t max_sessions;   /* that can exist at once; 0: 1 */
+    uint32_t batch_tokens;   /* most tokens computed at once in prefill; 0: 512 */
+    uint32_t max_outputs;    /* most rows of logits computed at once; 0: max_sessions */
+    const char *io_engine;   /* "auto" (NULL), "io_uring", "threads" */
+    const char *cache_dir;   /* pipeline caches; NULL: the user's cache directory; "": none */
+    bool validation;         /* Vulkan validation layer; messages go to the log as errors */
+    sl_progress_fn progress; /* may be NULL */
+    void *progress_user;
+} sl_engine_options;
+
+/* Loads a model. On success *out is the caller's, to be closed after its sessions. */
+sl_status sl_engine_open(const sl_engine_options *options, sl_engine **out, sl_diag *diag);
+void sl_engine_close(sl_engine *engine); /* NULL is fine */
+
+typedef struct sl_engine_info {
+    const char *model_path, *architecture, *name, *quantization; /* "llama", "SmolLM2 135M", "Q4_1" */
+    uint64_t parameters, active_parameters; /* weights in all, and those that one token uses */
+    uint64_t model_bytes;                   /* of all tensors */
+    uint64_t token_bytes;                   /* of the tensors that a decode step of one token reads */
+    uint32_t layers, embedding, vocabulary, heads, kv_heads, head_size, trained_context;
+    uint32_t context_tokens, max_sessions, batch_tokens;
+    const char *device, *device_name, *device_version, *device_reason; /* reason: why it was taken */
+    uint64_t vram_budget_bytes;                                        /* in force; 0: none */
+    uint64_t resident_bytes, streamed_bytes; /* weights on the device; weights read anew in every pass */
+    uint64_t kv_bytes, scratch_bytes, ring_bytes;
+    const char *weights_path; /* "resident" or "streamed" */
+    const char *matmul_path;  /* variant that large products run with: "coopmat 16x16x16", "plain", "host" */
+    double load_ms;
+    const char *io_engine; /* "io_uring", "threads" */
+    const char *io_note;   /* what is missing of direct or registered i/o, and why; "" when nothing */
+    bool io_direct, io_registered;
+} sl_engine_info;
+
+void sl_engine_get_info(const sl_engine *engine, sl_engine_info *out);
+
+typedef struct sl_engine_stats {
+    uint64_t vram_used_bytes, vram_peak_bytes;
+    uint64_t load_read_bytes;      /* read from the drive while loading */
+    uint64_t stream_read_bytes;    /* and for streaming since then */
+    uint64_t passes;               /* forward passes since loading */
+    uint64_t dispatches, barriers; /* of the last pass */
+    uint64_t stall_ns;             /* time in which compute waited for streamed weights to be submitted */
+} sl_engine_stats;
+
+void sl_engine_get_stats(sl_engine *engine, sl_engine_stats *out);
+
+/* ---- Tokens
+ * ---------------------------------------------------------------------------------------------------- */
+
+#define SL_TOKENIZE_ADD_BOS 1u /* begin with the model's begin token where it wants one */
+#define SL_TOKENIZE_SPECIAL 2u /* text like <|im_start|> becomes its control token */
+
+/* Ids of `text`. Writes at most `capacity` and the true number to *out_count: call again with room for that
+ * many if it is larger. Broken UTF-8 is not an error. */
+sl_status sl_engine_tokenize(sl_engine *engine, const char *text, size_t length, unsigned flags,
+                             uint32_t *out, size_t capacity, size_t *out_count, sl_diag *diag);
+/* The bytes of one token (not NUL-terminated; control tokens: their name when `special`, else nothing). */
+const char *sl_engine_piece(const sl_engine *engine, uint32_t token, bool special, size_t *out_length);
+bool sl_engine_is_end(const sl_engine *engine, uint32_t token); /* does it end a generation? */
+
+/* A tokenizer without loading the weights: for `sluice tokenize`. */
+typedef struct sl_vocabulary sl_vocabulary;
+sl_status sl_vocabulary_open(const char *model_path, sl_vocabulary **out, sl_diag *diag);
+void sl_vocabulary_close(sl_vocabulary *vocabulary);
+sl_status sl_vocabulary_tokenize(sl_vocabulary *vocabulary, const char *text, size_t length, unsigned flags,
+                                 uint32_t *out, size_t capacity, size_t *out_count, sl_diag *diag);
+const char *sl_vocabulary_piece(const sl_vocabulary *vocabulary, uint32_t token, bool special,
+                                size_t *out_length);
+
+/* ---- Model files
+ * ----------------------------------------------------------------------------------------------- */
+
+/* What a model file holds, without loading it. Strings live until the next callback. */
+typedef struct sl_model_visitor {
+    void *user;
+    void (*file)(void *user, const char *path, uint64_t bytes, uint32_t version);
+    void (*metadata)(void *user, const char *key, const char *type, const char *value);
+    void (*tensor)(void *user, const char *name, const char *type, uint32_t n_dims, const uint64_t *dims,
+                   uint64_t bytes, uint64_t offset);
+    /* `status` SL_OK: Sluice can run it; else `reason` says what is missing. */
+    void (*verdict)(void *user, sl_status status, const char *reason);
+} sl_model_visitor;
+
+sl_status sl_model_inspect(const char *path, const sl_model_visitor *visitor, sl_diag *diag);
+
+/* ---- Sessions
+ * -------------------------------------------------------------------------------------------------- */
+
+typedef struct sl_session sl_session;
+
+/* Order: penalties, top_k, top_p, min_p, temperature, draw. Zeroed: greedy. */
+typedef struct sl_sampling {
+    float temperature;                                         /* <= 0: greedy */
+    uint32_t top_k;                                            /* 0: all */
+    float top_p;                                               /* 0 or >= 1: off */
+    float min_p;                                               /* 0: off */
+    float repeat_penalty, frequency_penalty, presence_penalty; /* repeat: 0 or 1 off */
+    uint64_t seed;
+} sl_sampling;
+
+sl_status sl_session_create(sl_engine *engine, const sl_sampling *sampling, sl_session **out, sl_diag *diag);
+void sl_session_destroy(sl_session *session);
+uint32_t sl_session_length(const sl_session *session);          /* tokens in its KV cache */
+void sl_session_truncate(sl_session *session, uint32_t length); /* forgets the tokens from `length` on */
+
+/* Computes `count` tokens after those it has. logits (may be NULL): [count][vocabulary] f32, one row each
+ * token; the engine's max_outputs bounds nothing here, rows are computed in turns. On failure the session is
+ * as before. */
+sl_status sl_session_eval(sl_session *session, const uint32_t *tokens, size_t count, float *logits,
+                          sl_diag *diag);
+
+/* One decode step of several sessions at once: appends tokens[i] to sessions[i] and gives the token that each
+ * samples next. All sessions of one engine, each at most once. On failure all are as before. */
+sl_status sl_engine_step(sl_engine *engine, sl_session *const *sessions, const uint32_t *tokens, size_t count,
+                         uint32_t *out_next, sl_diag *diag);
+
+typedef enum sl_finish {
+    SL_FINISH_LENGTH,
+    SL_FINISH_END_TOKEN,
+    SL_FINISH_STOP_STRING,
+    SL_FINISH_CONTEXT,
+    SL_FINISH_CANCELLED
+} sl_finish;
+const char *sl_finish_name(sl_finish finish); /* "length", "end", "stop", "context", "cancelled" */
+
+typedef struct sl_generate_options {
+    uint32_t max_tokens;      /* 0: until the context is full */
+    const char *const *stops; /* text that ends the generation and is not part of it */
+    size_t stop_count;
+    bool ignore_end; /* go on after an end token */
+    /* Whole UTF-8 characters as they become certain (a possible beginning of a stop string is held back);
+     * `length` may be 0. Return false to stop. May be NULL. */
+    bool (*text)(void *user, const char *bytes, size_t length);
+    void *user;
+} sl_generate_options;
+
+typedef struct sl_generation {
+    uint32_t *tokens; /* sampled ids, the end token included; freed by sl_generation_clear */
+    size_t token_count;
+    char *text; /* NUL-terminated, whole UTF-8 */
+    size_t text_length;
+    sl_finish finish;
+    double ttft_ms; /* from the call to the first token */
+    double tpot_ms; /* mean time of each further token; 0 with fewer than two */
+    double prompt_tokens_per_s, tokens_per_s;
+    uint64_t stream_read_bytes; /* during the generation's decode steps */
+    uint32_t decode_steps;
+} sl_generation;
+
+/* Appends the prompt, then samples token after token. count may be 0 when the session is not empty... a
+ * session without any token needs at least one. On failure *out holds what was generated before it. */
+sl_status sl_session_generate(sl_session *session, const uint32_t *prompt, size_t count,
+                              const sl_generate_options *options, sl_generation *out, sl_diag *diag);
+void sl_generation_clear(sl_generation *generation);
+
+/* ---- Measurement
+ * ----------------------------------------------------------------------------------------------- */
+
+/* Ceilings of the engine's device, measured: seconds of work. */
+typedef struct sl_ceilings {
+    double copy_bytes_per_s; /* device to device copy, bytes read and written */
+    double
+        matmul_flops_per_s; /* the matrix kernel that this engine's prefill uses, f16 weights, large shape */
+} sl_ceilings;
+
+sl_status sl_engine_measure_ceilings(sl_engine *engine, sl_ceilings *out, sl_diag *diag);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
