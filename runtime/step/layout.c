@@ -23,8 +23,8 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     at = place(&w->k, at, t * kv, 4);
     at = place(&w->v, at, t * kv, 4);
     at = place(&w->attention, at, t * q, 4);
-    at = place(&w->partial, at,
-               (uint64_t)limits->decode_tokens * h->n_heads * limits->splits * (h->head_dim + 2u), 4);
+    /* A step of n tokens has splits / n of them, so that the product never exceeds `splits`. */
+    at = place(&w->partial, at, (uint64_t)limits->splits * h->n_heads * (h->head_dim + 2u), 4);
     at = place(&w->gate, at, t * ff, 4);
     at = place(&w->up, at, t * ff, 4);
     at = place(&w->router, at, t * h->n_experts, 4);

@@ -16,8 +16,7 @@
 /* The largest pass. */
 typedef struct sl_limits {
     uint32_t tokens, outputs, sessions, pages_per_session;
-    uint32_t decode_tokens; /* most tokens that attention_decode is used for */
-    uint32_t splits;        /* key splits of a decode step of one token */
+    uint32_t splits; /* key splits of a decode step of one token */
 } sl_limits;
 
 /* Ranges in the workspace. [T] tokens, [O] outputs. f32 unless said otherwise. */
@@ -29,7 +28,7 @@ typedef struct sl_limits {
     X(k)             /* [T][G * D] */                                                                        \
     X(v)             /* [T][G * D] */                                                                        \
     X(attention)     /* [T][H * D] */                                                                        \
-    X(partial)       /* [decode tokens][H][splits][D + 2] */                                                 \
+    X(partial)       /* [tokens * splits of a decode step][H][D + 2] */                                      \
     X(gate)          /* [T][n_ff], or [T][n_used][n_expert_ff] */                                            \
     X(up)            /* the same */                                                                          \
     X(router)        /* [T][n_experts] */                                                                    \

@@ -32,6 +32,7 @@ struct sl_stream {
 
     /* The thread's own. */
     uint64_t reading;      /* reads up to this number have been submitted */
+    uint32_t next_piece;   /* and these many of the next one's */
     uint64_t read;         /* and up to this one have completed */
     uint32_t *outstanding; /* reads under way, by stage */
     uint64_t stall_ns;     /* the caller's own */
@@ -56,13 +57,24 @@ static sl_status passed(const sl_stream *s, sl_semaphore *semaphore, uint64_t nu
     return st;
 }
 
+/* Once a pass: are the files still what was opened? A file written to would give wrong text without any
+ * error. */
+static sl_status check_files(const sl_stream *s, sl_diag *diag)
+{
+    for (uint32_t i = 0; i < s->o.path_count; i++) {
+        sl_status st = sl_io_file_check(s->files[i], diag);
+        if (st != SL_OK) return st;
+    }
+    return SL_OK;
+}
+
 static sl_status submit_reads(sl_stream *s, uint64_t number, bool *out_progress, sl_diag *diag)
 {
     uint32_t index;
     const sl_stage *stage = stage_of(s, number, &index);
     const sl_model *m = s->o.plan->model;
-    for (uint32_t i = s->outstanding[index]; i < stage->piece_count; i++) {
-        const sl_piece *p = &s->o.plan->pieces[stage->piece + i];
+    for (; s->next_piece < stage->piece_count; s->next_piece++) {
+        const sl_piece *p = &s->o.plan->pieces[stage->piece + s->next_piece];
         const sl_io_read read = {
             .file = s->files[m->tensors[p->tensor].file->file_index],
             .offset = p->read_offset,
@@ -77,6 +89,7 @@ static sl_status submit_reads(sl_stream *s, uint64_t number, bool *out_progress,
         *out_progress = true;
     }
     s->reading = number;
+    s->next_piece = 0;
     return SL_OK;
 }
 
@@ -87,7 +100,11 @@ static sl_status start_reads(sl_stream *s, bool *out_progress, sl_diag *diag)
     while (s->reading < s->read + s->o.plan->stage_count) {
         const uint64_t number = s->reading + 1;
         bool free_now;
-        sl_status st = passed(s, s->copied, number, stage_of(s, number, NULL)->host_reuse, &free_now, diag);
+        uint32_t index;
+        stage_of(s, number, &index);
+        sl_status st = index == 0 && s->next_piece == 0 ? check_files(s, diag) : SL_OK;
+        if (st == SL_OK)
+            st = passed(s, s->copied, number, stage_of(s, number, NULL)->host_reuse, &free_now, diag);
         if (st != SL_OK || !free_now) return st;
         st = submit_reads(s, number, out_progress, diag);
         if (st != SL_OK || s->reading != number) return st;
@@ -213,12 +230,26 @@ static void *run(void *argument)
 /* ---- the caller's side
  * ----------------------------------------------------------------------------------------- */
 
+sl_status sl_file_is_models(const sl_io_file *file, const sl_gguf_file *header, sl_diag *diag)
+{
+    sl_io_file_info info;
+    sl_io_file_get_info(file, &info);
+    if (info.inode == header->inode && info.size_bytes == header->size_bytes &&
+        info.mtime_ns == header->mtime_ns)
+        return SL_OK;
+    return sl_fail(diag, SL_ERR_TRUNCATED, "%s: changed since its header was read (%llu bytes, now %llu)",
+                   info.path, (unsigned long long)header->size_bytes, (unsigned long long)info.size_bytes);
+}
+
 static sl_status open_io(sl_stream *s, sl_diag *diag)
 {
     sl_status st = sl_io_engine_create(s->o.io_options, &s->io, diag);
     if (st == SL_OK) st = sl_io_engine_add_arena(s->io, s->o.arena, diag);
-    for (uint32_t i = 0; i < s->o.path_count && st == SL_OK; i++)
+    for (uint32_t i = 0; i < s->o.path_count && st == SL_OK; i++) {
         st = sl_io_file_open(s->io, s->o.paths[i], &s->files[i], diag);
+        if (st == SL_OK)
+            st = sl_file_is_models(s->files[i], sl_gguf_file_at(s->o.plan->model->gguf, i), diag);
+    }
     if (st == SL_OK) sl_io_engine_get_info(s->io, &s->io_info);
     return st;
 }
@@ -227,6 +258,7 @@ static sl_status start_thread(sl_stream *s, uint64_t number, sl_diag *diag)
 {
     s->first = number;
     s->reading = s->read = s->submitted = number - 1;
+    s->next_piece = 0;
     memset(s->outstanding, 0, s->o.plan->stage_count * sizeof *s->outstanding);
     s->failed = SL_OK;
     s->stop = false;

@@ -47,6 +47,10 @@ SL_NODISCARD sl_status sl_stream_await(sl_stream *stream, uint64_t number, sl_di
  * starts again with the first stage of a pass as number `number`; all submissions have completed. */
 SL_NODISCARD sl_status sl_stream_restart(sl_stream *stream, uint64_t number, sl_diag *diag);
 
+/* Is `file`, opened just now, the file whose header was read? SL_ERR_TRUNCATED when its size, time or inode
+ * differ. */
+SL_NODISCARD sl_status sl_file_is_models(const sl_io_file *file, const sl_gguf_file *header, sl_diag *diag);
+
 typedef struct sl_stream_stats {
     uint64_t read_bytes; /* of completed reads */
     uint64_t stall_ns;   /* spent in sl_stream_await */
