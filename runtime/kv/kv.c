@@ -19,8 +19,8 @@ uint64_t sl_kv_bytes(const sl_hparams *h, uint32_t sessions, uint32_t context_to
     return 2ull * h->n_layers * sessions * pages_for(context_tokens) * page_bytes(h);
 }
 
-sl_status sl_kv_create(sl_device *device, const sl_hparams *h, uint32_t sessions, uint32_t context_tokens, sl_kv *kv,
-                       sl_diag *diag)
+sl_status sl_kv_create(sl_device *device, const sl_hparams *h, uint32_t sessions, uint32_t context_tokens,
+                       sl_kv *kv, sl_diag *diag)
 {
     *kv = (sl_kv){.n_layers = h->n_layers, .pages_per_session = pages_for(context_tokens)};
     kv->n_pages = kv->pages_per_session * sessions;
@@ -62,7 +62,8 @@ void sl_kv_clear(sl_kv *kv)
 sl_status sl_kv_table_create(const sl_kv *kv, sl_kv_table *out, sl_diag *diag)
 {
     *out = (sl_kv_table){.pages = sl_calloc(kv->pages_per_session, sizeof *out->pages)};
-    return out->pages ? SL_OK : sl_fail(diag, SL_ERR_NO_MEMORY, "block table of %u pages", kv->pages_per_session);
+    return out->pages ? SL_OK
+                      : sl_fail(diag, SL_ERR_NO_MEMORY, "block table of %u pages", kv->pages_per_session);
 }
 
 sl_status sl_kv_table_resize(sl_kv *kv, sl_kv_table *table, uint64_t tokens, sl_diag *diag)
@@ -72,8 +73,8 @@ sl_status sl_kv_table_resize(sl_kv *kv, sl_kv_table *table, uint64_t tokens, sl_
         return sl_fail(diag, SL_ERR_CONTEXT_FULL, "%llu tokens do not fit into the context of %u",
                        (unsigned long long)tokens, kv->pages_per_session * SL_KV_PAGE_TOKENS);
     if (need > table->count && need - table->count > kv->free_count)
-        return sl_fail(diag, SL_ERR_CONTEXT_FULL, "the KV cache has %u free pages, %llu are needed", kv->free_count,
-                       (unsigned long long)(need - table->count));
+        return sl_fail(diag, SL_ERR_CONTEXT_FULL, "the KV cache has %u free pages, %llu are needed",
+                       kv->free_count, (unsigned long long)(need - table->count));
     while (table->count < need)
         table->pages[table->count++] = kv->free_pages[--kv->free_count];
     while (table->count > need)
