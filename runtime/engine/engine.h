@@ -100,7 +100,8 @@ struct sl_engine {
     sl_batch batch_host; /* the batch buffer's ranges as host addresses */
     sl_kv kv;
     sl_layout layout;
-    sl_stream *stream; /* NULL: everything is resident */
+    sl_stream *stream;   /* NULL: everything is resident */
+    bool stream_stopped; /* a pass failed: restart the stream before the next */
     bool host_embeddings;
     uint8_t *embedding_row; /* one row as in the file */
 

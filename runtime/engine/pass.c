@@ -162,6 +162,11 @@ static sl_status submit_segment(sl_engine *e, const sl_segment *segment, uint64_
 static sl_status submit_pass(sl_engine *e, const sl_program *program, sl_diag *diag)
 {
     const uint64_t first_number = e->passes * e->plan.stage_count + 1;
+    if (e->stream_stopped) {
+        sl_status st = sl_stream_restart(e->stream, first_number, diag);
+        if (st != SL_OK) return st;
+        e->stream_stopped = false;
+    }
     e->passes++;
     for (uint32_t i = 0; i < program->recording.segment_count; i++) {
         sl_status st = submit_segment(e, &program->recording.segments[i], first_number, diag);
@@ -170,17 +175,14 @@ static sl_status submit_pass(sl_engine *e, const sl_program *program, sl_diag *d
     return sl_semaphore_wait(e->done, e->submitted, UINT64_MAX, diag);
 }
 
-/* A pass that stopped half way: let what was submitted finish, then let the stream begin again with the next
- * pass. */
+/* A pass that stopped half way: let what was submitted finish; the stream begins anew with the next pass. */
 static void recover(sl_engine *e)
 {
     sl_diag ignored;
     if (sl_device_wait_idle(e->device, &ignored) != SL_OK) return; /* lost: every later call says so */
     uint64_t value;
     if (sl_semaphore_value(e->done, &value, &ignored) == SL_OK) e->submitted = value;
-    /* If the file is gone for good the next pass fails at once, with the same reason. */
-    if (e->stream && sl_stream_restart(e->stream, e->passes * e->plan.stage_count + 1, &ignored) != SL_OK)
-        return;
+    e->stream_stopped = e->stream != NULL;
 }
 
 sl_status sl_pass_run(sl_engine *e, const sl_pass_input *in, const uint32_t **out_next,
