@@ -23,6 +23,17 @@
 #include "runtime/stream/stream.h"
 #include "runtime/tokenizer/tokenizer.h"
 
+/* ---- For tests: zeroed in use ---- */
+
+typedef struct sl_engine_test_hooks {
+    /* Puts a wrapper (hal/fault) around each device that an engine opens. On failure `inner` stays the
+     * engine's. */
+    sl_status (*wrap_device)(sl_device *inner, sl_device **out, sl_diag *diag);
+    void (*io_options)(sl_io_options *options); /* changes the options of each i/o engine: fault hooks */
+} sl_engine_test_hooks;
+
+extern sl_engine_test_hooks sl_engine_hooks;
+
 /* ---- Choice of the device ---- */
 
 typedef struct sl_device_choice {
@@ -117,6 +128,9 @@ struct sl_engine {
     uint64_t load_read_bytes, row_read_bytes;
     sl_io_engine_info io_info;
 };
+
+/* The file's tokenizer; NULL and SL_OK for a file without a vocabulary. */
+SL_NODISCARD sl_status sl_tokenizer_open(const sl_gguf *gguf, sl_tokenizer **out, sl_diag *diag);
 
 /* Reads every resident tensor into the blocks. */
 SL_NODISCARD sl_status sl_weights_load(sl_engine *engine, sl_diag *diag);

@@ -49,11 +49,10 @@ uint32_t sl_session_length(const sl_session *session)
 
 void sl_session_truncate(sl_session *session, uint32_t length)
 {
-    if (length >= session->length) return;
-    session->length = length;
-    sl_diag ignored;
-    /* Shrinking cannot fail. */
-    if (sl_kv_table_resize(&session->engine->kv, &session->table, length, &ignored) != SL_OK) return;
+    session->length = SL_MIN(session->length, length);
+    /* Pages taken for tokens that never came go back as well. Shrinking cannot fail. */
+    sl_status st = sl_kv_table_resize(&session->engine->kv, &session->table, session->length, NULL);
+    (void)st;
 }
 
 /* Room in history and KV cache for `count` more tokens. */
@@ -133,7 +132,6 @@ sl_status sl_session_eval(sl_session *s, const uint32_t *tokens, size_t count, f
     }
     return SL_OK;
 cleanup:
-    s->length = SL_MIN(s->length, before);
     sl_session_truncate(s, before);
     return st;
 }
