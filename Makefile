@@ -68,7 +68,7 @@ SHARED      := $(BUILD)/libsluice.so
 all: $(SLUICE) $(BUILD)/libsluice.a $(SHARED) $(EXAMPLES) ## build the command, the libraries and the examples
 
 help: ## list the targets
-	XX
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo; echo "  CC=clang, SAN=1 (sanitizers, into build-asan), V=1 (show commands), JOBS=N"
 
 deps: ## install what building and running needs (Debian, Ubuntu)
