@@ -1,4 +1,5 @@
-/* Runs a fuzz target over files: each argument is a file, or a folder of files. Prints TAP, one test a file. */
+/* Runs a fuzz target over files: each argument is a file, or a folder of files. Prints TAP, one test a file.
+ */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,7 +17,8 @@ static void replay_file(const char *path)
     uint8_t *data = NULL;
     long size = -1;
     FILE *file = fopen(path, "rb");
-    int ok = file && fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0 && fseek(file, 0, SEEK_SET) == 0;
+    int ok =
+        file && fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0 && fseek(file, 0, SEEK_SET) == 0;
     /* Exactly as large as the input, so that a read past its end is seen by the address sanitizer. */
     if (ok) data = malloc((size_t)size ? (size_t)size : 1);
     ok = ok && data && fread(data, 1, (size_t)size, file) == (size_t)size;
