@@ -1,6 +1,6 @@
 # Sluice. `make help` lists the targets; scripts/ and tests/run.py hold what is longer than a line.
 
-VERSION := 0.1.0
+VERSION := $(or $(shell sed -n 's/.*SLUICE_VERSION "\(.*\)".*/\1/p' runtime/include/sluice.h 2>/dev/null),0)
 PREFIX  ?= /usr/local
 DESTDIR ?=
 PYTHON  ?= python3
@@ -49,7 +49,7 @@ EXAMPLE_SRC  := $(sort $(wildcard tools/examples/*.c))
 SUPPORT_SRC  := $(sort $(wildcard tests/support/*.c))
 TEST_SRC     := $(if $(wildcard tests),$(call find,tests,test_*.c))
 FUZZ_SRC     := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-SHADER_FILES := $(if $(wildcard shaders),$(call find,shaders,*.comp) $(call find,shaders,*.glsl) $(call find,shaders,*.h))
+SHADER_FILES := $(foreach type,comp glsl h def,$(if $(wildcard shaders),$(call find,shaders,*.$(type))))
 
 objects = $(patsubst %.c,$(OBJ)/%.o,$(1))
 LIB_OBJ     := $(call objects,$(LIB_SRC)) $(OBJ)/gen/spirv_table.o $(OBJ)/gen/spirv_data.o
@@ -61,6 +61,7 @@ SLUICE      := $(if $(TOOL_SRC),$(BUILD)/sluice)
 SHARED      := $(BUILD)/libsluice.so
 
 .SUFFIXES:
+.SECONDEXPANSION:
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all help deps deps-test model demo tests test lint fuzz format install clean FORCE
@@ -147,7 +148,9 @@ $(BUILD)/examples/%: $(OBJ)/tools/examples/%.o $(BUILD)/libsluice.a
 	$(link) $(LIBS)
 $(BUILD)/tests/fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(OBJ)/tests/fuzz/replay_main.o $(BUILD)/libsluice.a
 	$(link) $(LIBS)
-$(BUILD)/tests/%: $(OBJ)/tests/%.o $(SUPPORT_OBJ) $(BUILD)/libsluice.a
+# A test program: its own file, the files of its folder that are no programs, and tests/support.
+beside = $(call objects,$(filter-out $(TEST_SRC) $(FUZZ_SRC),$(wildcard $(1)/*.c)))
+$(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,tests/$$(patsubst %/,%,$$(dir $$*))) $(SUPPORT_OBJ) $(BUILD)/libsluice.a
 	$(link) -lcmocka $(LIBS)
 build-fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(BUILD)/libsluice.a
 	$(link) -fsanitize=fuzzer $(LIBS)

@@ -2,8 +2,8 @@
 """Compiles the GLSL kernels to SPIR-V and writes the table that carries them into the library.
 
 The rows come from shaders/list.h, run through the C preprocessor. Each row is
-    SL_SHADER <name> <source, relative to shaders/> <feature> "<defines>"
-with a feature of FEATURES below. A module is compiled again when its source, one of the files that it includes,
+    SL_SHADER <name> <source, relative to shaders/> <feature> "<defines>" <key> <tile_x> <tile_y>
+with a feature of FEATURES below; the last three become -DSL_KEY, -DSL_TILE_X, -DSL_TILE_Y. A module is compiled again when its source, one of the files that it includes,
 its command line or the compiler has changed. Rows whose feature the compiler lacks are left out, and said so.
 
 Writes OUT/shaders/NAME.spv, OUT/gen/spirv_table.S and OUT/gen/spirv_table.c (see shaders/spirv.h).
@@ -58,7 +58,7 @@ void main() {
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.M)
-STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+STRING = re.compile(r'"([^"]*)"')
 
 
 class Row:
@@ -81,14 +81,13 @@ def read_rows(cc, shader_dir, list_path):
         fail(f"{list_path} does not preprocess")
     rows, seen = [], set()
     for chunk in re.split(r"\bSL_SHADER\b", run.stdout)[1:]:
-        match = re.match(r'\s*(\S+)\s+(?:"([^"]+)"|(\S+))\s+(\S+)\s*(.*)', chunk, re.S)
+        match = re.fullmatch(r'\s*(\S+)\s+"?([^\s"]+)"?\s+"?(\w+)"?\s*((?:"[^"]*"\s*)+)(\S+)\s+(\S+)\s+(\S+)\s*',
+                             chunk)
         if not match:
-            fail(f"{list_path}: a row is not name, source, feature, defines: {chunk.strip()!r}")
-        name, source, feature = match.group(1).strip('"'), match.group(2) or match.group(3), match.group(4).strip('"')
-        rest = match.group(5).strip()
-        if STRING.sub("", rest).strip():
-            fail(f"{list_path}: row {name}: after the feature comes one string of defines, found {rest!r}")
-        defines = shlex.split("".join(STRING.findall(rest)))
+            fail(f"{list_path}: a row is not name, source, feature, defines, key, tile_x, tile_y: {chunk.strip()!r}")
+        name, source, feature, strings, key, tile_x, tile_y = match.groups()
+        defines = shlex.split("".join(STRING.findall(strings)))
+        defines += [f"-DSL_KEY={key}", f"-DSL_TILE_X={tile_x}", f"-DSL_TILE_Y={tile_y}"]
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
             fail(f"{list_path}: row {name!r}: a name is letters, digits, '_', '.', '-'")
         if feature not in FEATURES:
