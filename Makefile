@@ -25,7 +25,8 @@ SANFLAG := -fsanitize=fuzzer-no-link
 endif
 ifneq ($(SAN),)
 OPT     := -O1
-SANFLAG += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SANFLAG += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
+	-Wno-maybe-uninitialized # gcc: false alarms between the checks that sanitizers insert
 endif
 OBJ := $(BUILD)/obj
 
@@ -106,7 +107,7 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (60), with clang and libFuzzer
 
 # Kernels in C are loops that the compiler should vectorize; they keep the semantics of IEEE arithmetic otherwise.
 ifeq ($(SAN),)
-$(OBJ)/shaders/%.o: OPT = -O3 -fno-math-errno -fno-trapping-math
+$(call objects,$(wildcard shaders/*/*.c)): OPT = -O3 -fno-math-errno -fno-trapping-math
 endif
 $(OBJ)/hal/vulkan/%.o $(OBJ)/tests/%.o: INCLUDE_VULKAN = $(NEWER_INCLUDE:%=-isystem %)
 
