@@ -96,7 +96,7 @@ test: ## set up, build and run every test
 	@$(PYTHON) tests/run.py
 
 lint: ## check format, static analysis, the rule of includes
-	@scripts/lint.sh
+	@MAKE="$(MAKE)" scripts/lint.sh
 
 format: ## format every C file
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
@@ -160,6 +160,6 @@ install: all ## install into PREFIX (/usr/local), below DESTDIR
 	@BUILD=$(BUILD) VERSION=$(VERSION) PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install.sh
 
 clean: ## remove what was built
-	rm -rf build build-asan build-fuzz
+	rm -rf build build-asan build-clang build-fuzz
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

@@ -3,6 +3,7 @@
 set -u
 cd "$(dirname "$0")/.."
 failed=0
+mkdir -p build
 jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
 include=""
 [ ! -d third_party/newer/usr/include ] || include="-isystem third_party/newer/usr/include"
@@ -27,6 +28,12 @@ if need clang-tidy; then
         xargs -r -n 4 -P "$jobs" sh -c 'clang-tidy --quiet "$@" -- -std=gnu17 -I. -Iruntime/include '"$include"' \
             2>/dev/null' clang-tidy ||
         fail "static analysis"
+fi
+
+if need clang; then
+    step "warnings of the other compiler"
+    ${MAKE:-make} CC=clang BUILD=build-clang all >build/clang.log 2>&1 ||
+        { grep -A 6 -E 'error|warning' build/clang.log; fail "the build with clang"; }
 fi
 
 spirv_val=third_party/bin/spirv-val
