@@ -166,7 +166,7 @@ sl_status sl_buffer_create(sl_device *device, uint64_t size_bytes, sl_memory mem
                        "buffer '%s': %" PRIu64 " bytes are more than the %" PRIu64
                        " that device '%s' allocates at once",
                        name ? name : "", size_bytes, caps->max_buffer_bytes, device->info.name);
-    uint64_t used;
+    uint64_t used = 0;
     st = reserve(device, memory, size_bytes, name, &used, diag);
     if (st != SL_OK) return st;
     sl_buffer *buffer = NULL;
