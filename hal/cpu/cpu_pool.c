@@ -25,6 +25,7 @@ struct sl_cpu_pool {
     _Alignas(64) _Atomic uint32_t unfinished; /* parts of the job that have not ended */
     _Alignas(64) _Atomic uint32_t sleeping;   /* workers inside pthread_cond_wait */
     _Atomic bool waiting;                     /* the owner is inside pthread_cond_wait */
+    _Atomic bool resting;                     /* spinning is of no use now; only a hint */
     _Atomic bool stop;
     sl_kernel_host_fn fn;
     sl_kernel_task task;
@@ -77,6 +78,7 @@ static bool spin_for_job(sl_cpu_pool *pool, uint32_t seen)
             if (generation_of(atomic_load_explicit(&pool->ticket, memory_order_acquire)) != seen) return true;
             relax();
         }
+        if (atomic_load_explicit(&pool->resting, memory_order_relaxed)) return false;
     } while (sl_now_ns() < end);
     return false;
 }
@@ -143,9 +145,15 @@ void sl_cpu_pool_run(sl_cpu_pool *pool, sl_kernel_host_fn fn, const sl_kernel_ta
     pool->task = *task;
     atomic_store_explicit(&pool->unfinished, count, memory_order_relaxed);
     pool->generation++;
+    atomic_store_explicit(&pool->resting, false, memory_order_relaxed);
     publish(pool, (uint64_t)pool->generation << 32 | (uint64_t)count << 16);
     work_on(pool);
     wait_for_parts(pool);
+}
+
+void sl_cpu_pool_rest(sl_cpu_pool *pool)
+{
+    atomic_store_explicit(&pool->resting, true, memory_order_relaxed);
 }
 
 uint32_t sl_cpu_pool_threads(const sl_cpu_pool *pool)

@@ -22,4 +22,7 @@ uint32_t sl_cpu_pool_threads(const sl_cpu_pool *pool);
  * ended; their writes are then visible to the caller. count is 1 .. SL_CPU_PARTS_MAX. */
 void sl_cpu_pool_run(sl_cpu_pool *pool, sl_kernel_host_fn fn, const sl_kernel_task *task, uint32_t count);
 
+/* No job will follow soon: workers that spin go to sleep and leave the core to others. */
+void sl_cpu_pool_rest(sl_cpu_pool *pool);
+
 #endif

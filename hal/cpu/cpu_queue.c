@@ -138,6 +138,7 @@ static void execute(sl_cpu_queue *q, sl_cpu_submission *s)
     for (uint32_t i = 0; i < s->command_count; i++)
         sl_cpu_commands_run(s->commands[i], pool);
     pthread_mutex_lock(&d->lock);
+    if (pool && !q->first) sl_cpu_pool_rest(pool);
     q->running = false;
     for (uint32_t i = 0; i < s->signal_count; i++)
         raise_semaphore((sl_cpu_semaphore *)s->signals[i].semaphore, s->signals[i].value);
