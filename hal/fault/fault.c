@@ -2,8 +2,8 @@
  * here first.
  *
  * After a lost device the inner one is alive and may still execute submissions whose objects the caller now
- * destroys, which hal.h allows. So destroys are put off from then on until the wrapper goes: then pending
- * waits that only the host could satisfy are satisfied, the inner device becomes idle, and the objects go. */
+ * destroys, which hal.h allows. So the first destroy after the loss makes the inner device idle: waits that
+ * only the host could satisfy are satisfied. */
 #include "hal/fault/fault.h"
 
 #include "hal/base/alloc.h"
@@ -24,7 +24,6 @@ typedef struct fault_object {
     struct fault_object *next;
     object_kind kind;
     void *object;
-    bool destroyed;      /* by the caller, after the loss */
     uint64_t wait_max;   /* of a semaphore: the highest value that a submission waits for */
     uint64_t signal_max; /* of a semaphore: the highest value that a submission signals */
 } fault_object;
@@ -35,7 +34,7 @@ typedef struct fault_device {
     pthread_mutex_t lock;
     uint64_t calls, nth;
     sl_status status;
-    bool fired;
+    bool fired, quiet; /* quiet: the inner device was made idle after the loss */
     const char *call;
     fault_object *objects;
 } fault_device;
@@ -58,6 +57,7 @@ static sl_status count(fault_device *d, const char *call, sl_diag *diag)
     const uint64_t nth = d->calls;
     pthread_mutex_unlock(&d->lock);
     if (!fire) return SL_OK;
+    if (status == SL_ERR_DEVICE_LOST) atomic_store(&d->base.lost, true);
     return sl_fail(diag, status, "fault: call %llu, %s, fails as asked", (unsigned long long)nth, call);
 }
 
@@ -101,20 +101,32 @@ static void destroy_inner(fault_device *d, object_kind kind, void *object)
     }
 }
 
+/* Holds the lock. A submission that waits for a value above all that submissions signal waits for the host.
+ */
+static void quiet(fault_device *d)
+{
+    if (d->quiet || !atomic_load(&d->base.lost)) return;
+    d->quiet = true;
+    const sl_device_ops *ops = d->inner->ops;
+    for (fault_object *o = d->objects; o; o = o->next) {
+        uint64_t value;
+        if (o->kind != OBJECT_SEMAPHORE || o->wait_max <= o->signal_max) continue;
+        if (ops->semaphore_value(o->object, &value, NULL) == SL_OK && value < o->wait_max)
+            (void)!ops->semaphore_signal(o->object, o->wait_max, NULL);
+    }
+    (void)!ops->device_wait_idle(d->inner, NULL); /* if this fails, the inner device is lost, and idle */
+}
+
 static void destroy_object(fault_device *d, object_kind kind, void *object)
 {
     pthread_mutex_lock(&d->lock);
+    quiet(d);
     fault_object **at = &d->objects;
     while (*at && (*at)->object != object)
         at = &(*at)->next;
     fault_object *o = *at;
-    const bool put_off = o && atomic_load(&d->base.lost);
-    if (put_off)
-        o->destroyed = true;
-    else if (o)
-        *at = o->next;
+    if (o) *at = o->next;
     pthread_mutex_unlock(&d->lock);
-    if (put_off) return;
     sl_free(o);
     destroy_inner(d, kind, object);
 }
@@ -136,23 +148,15 @@ static void note_points(fault_device *d, const sl_semaphore_point *points, uint3
 static void device_destroy(sl_device *device)
 {
     fault_device *d = of(device);
-    const sl_device_ops *ops = d->inner->ops;
-    if (atomic_load(&d->base.lost)) {
-        for (fault_object *o = d->objects; o; o = o->next) {
-            uint64_t value;
-            if (o->kind != OBJECT_SEMAPHORE || o->wait_max <= o->signal_max) continue;
-            if (ops->semaphore_value(o->object, &value, NULL) == SL_OK && value < o->wait_max)
-                (void)!ops->semaphore_signal(o->object, o->wait_max, NULL);
-        }
-        (void)!ops->device_wait_idle(d->inner, NULL); /* a lost inner device is as good as idle */
-    }
-    while (d->objects) {
+    pthread_mutex_lock(&d->lock);
+    quiet(d);
+    pthread_mutex_unlock(&d->lock);
+    while (d->objects) { /* what the caller forgot is the caller's leak, the records are not */
         fault_object *o = d->objects;
         d->objects = o->next;
-        if (o->destroyed) destroy_inner(d, o->kind, o->object);
         sl_free(o);
     }
-    ops->device_destroy(d->inner);
+    d->inner->ops->device_destroy(d->inner);
     pthread_mutex_destroy(&d->lock);
     sl_free(d);
 }
