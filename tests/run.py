@@ -1,0 +1,356 @@
+#!/usr/bin/env python3
+"""Runs the test programs: each folder of tests/ in the lanes that TABLE names for it.
+
+A lane is a device and how to reach it: environment, build tree, command prefix. A lane whose device is absent from
+this machine is skipped with the reason; a device that is there and broken fails. Test programs print TAP (cmocka
+does when asked). A crash, a timeout, a missing plan, or no test at all is a failure. See tests/README.md.
+
+The last line is "N passed, N failed, N skipped". Exit codes: 0 nothing failed, 1 something did, 2 usage.
+"""
+import argparse
+import concurrent.futures
+import glob
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+THIRD = os.path.join(ROOT, "third_party")
+
+LAVAPIPES = ["lavapipe-4", "lavapipe-8", "lavapipe-16"]
+NEW_LAVAPIPES = ["lavapipe-new-4", "lavapipe-new-8", "lavapipe-new-16"]
+MODEL_LANES = ["cpu", "lavapipe-8", "lavapipe-new-8"]
+
+# folder below tests/ -> (lanes, seconds that one program may take, needs the real models)
+TABLE = {
+    "unit": (["host", "asan"], 300, False),
+    "fuzz": (["asan"], 600, False),
+    "conformance": (["cpu", "null", *LAVAPIPES, *NEW_LAVAPIPES, "swiftshader", "validation",
+                     "asan-cpu", "asan-null", "asan-lavapipe-8"], 300, False),
+    "kernels": (["cpu", *LAVAPIPES, *NEW_LAVAPIPES], 900, False),
+    "e2e": ([*MODEL_LANES, "validation"], 900, True),
+    "golden": (MODEL_LANES, 900, True),
+    "fault": ([*MODEL_LANES, "asan-cpu"], 900, True),
+}
+
+SHOWN_OUTPUT_LINES = 60
+
+
+def newer_lib():
+    """The library folder of the newer packages beside the system, and their program loader."""
+    machine = platform.machine()
+    lib = os.path.join(THIRD, "newer", "usr", "lib", machine + "-linux-gnu")
+    return lib, os.path.join(lib, f"ld-linux-{machine.replace('_', '-')}.so.{2 if machine == 'x86_64' else 1}")
+
+
+class Lane:
+    """Where and how a program runs. `absent` is the reason for which it can't, or None."""
+
+    def __init__(self, name, device, build="build"):
+        self.name, self.device, self.build = name, device, build
+        self.environment = {"SLUICE_TEST_LANE": name}
+        self.prefix = []
+        self.absent = None
+        self.validation = False
+        if device:
+            self.environment["SLUICE_TEST_DEVICE"] = device
+        if build == "build-asan":
+            self.environment.update({
+                "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1",
+                "LSAN_OPTIONS": f"suppressions={ROOT}/tests/lsan.supp:print_suppressions=0",
+                "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"})
+
+    def driver(self, manifest, what):
+        if manifest is None or not os.path.exists(manifest):
+            self.absent = f"{what} is not installed (make deps-test)"
+        else:
+            self.environment.update({"VK_DRIVER_FILES": manifest, "VK_ICD_FILENAMES": manifest})
+            if self.build == "build-asan":
+                self.keep_loaded(manifest)
+
+    def keep_loaded(self, manifest):
+        """LeakSanitizer names leaks by module; preloaded, a driver is still there when it looks at the stacks."""
+        with open(manifest, encoding="utf-8") as file:
+            self.environment["LD_PRELOAD"] = json.load(file)["ICD"]["library_path"]
+        self.environment["ASAN_OPTIONS"] += ":verify_asan_link_order=0:fast_unwind_on_malloc=0"
+
+    def vector_bits(self, bits):
+        self.environment["LP_NATIVE_VECTOR_WIDTH"] = str(bits)
+
+    def beside_the_system(self):
+        lib, loader = newer_lib()
+        self.driver(os.path.join(THIRD, "icd", "lvp_newer.json"), "the newer lavapipe")
+        self.prefix = [loader, "--library-path", lib]
+
+    def with_validation(self):
+        layers = os.path.join(THIRD, "newer", "usr", "share", "vulkan", "explicit_layer.d")
+        if not os.path.exists(os.path.join(layers, "VkLayer_khronos_validation.json")):
+            self.absent = "the newer validation layers are not installed (make deps-test)"
+        self.environment.update({"VK_LAYER_PATH": layers, "VK_INSTANCE_LAYERS": "VK_LAYER_KHRONOS_validation"})
+        self.validation = True
+
+
+def make_lanes():
+    lanes = [Lane("host", None), Lane("cpu", "cpu"), Lane("null", "null"), Lane("asan", None, "build-asan"),
+             Lane("asan-cpu", "cpu", "build-asan"), Lane("asan-null", "null", "build-asan")]
+    system = next(iter(sorted(glob.glob("/usr/share/vulkan/icd.d/lvp_icd*.json"))), None)
+    for width in (4, 8, 16):
+        lane = Lane(f"lavapipe-{width}", "vulkan:0")
+        lane.driver(system, "lavapipe")
+        lane.vector_bits(width * 32)
+        lanes.append(lane)
+        lane = Lane(f"lavapipe-new-{width}", "vulkan:0")
+        lane.beside_the_system()
+        lane.vector_bits(width * 32)
+        lanes.append(lane)
+    lane = Lane("asan-lavapipe-8", "vulkan:0", "build-asan")
+    lane.driver(system, "lavapipe")
+    lane.vector_bits(256)
+    lanes.append(lane)
+    lane = Lane("swiftshader", "vulkan:0")
+    lane.driver(os.path.join(THIRD, "icd", "swiftshader.json"), "SwiftShader")
+    lanes.append(lane)
+    lane = Lane("validation", "vulkan:0")
+    lane.beside_the_system()
+    lane.vector_bits(256)
+    lane.with_validation()
+    lanes.append(lane)
+    return {lane.name: lane for lane in lanes}
+
+
+class Test:
+    """One program in one lane."""
+
+    def __init__(self, source, lane, timeout_s, needs_models):
+        self.source, self.lane, self.timeout_s, self.needs_models = source, lane, timeout_s, needs_models
+        self.name = f"{lane.name}:{os.path.splitext(source)[0]}"
+
+    def command(self):
+        program = os.path.join(ROOT, self.lane.build, os.path.splitext(self.source)[0])
+        if self.source.endswith(".py"):
+            return [sys.executable, os.path.join(ROOT, self.source)]
+        command = [*self.lane.prefix, program]
+        if os.path.basename(self.source).startswith("fuzz_"):
+            command.append(os.path.join(ROOT, "tests/fuzz/corpus", os.path.basename(program)[len("fuzz_"):]))
+        return command
+
+
+class Result:
+    """Counts of one program, and why it failed where that is not in its output."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.reasons, self.output, self.seconds, self.layer_active = [], "", 0.0, False
+
+    def fail(self, reason):
+        self.failed += 1
+        self.reasons.append(reason)
+
+
+def find_tests(lanes):
+    tests = []
+    for folder, (lane_names, timeout_s, needs_models) in TABLE.items():
+        sources = []
+        for where, _, names in sorted(os.walk(os.path.join(ROOT, "tests", folder))):
+            sources += [os.path.relpath(os.path.join(where, name), ROOT) for name in sorted(names)
+                        if re.fullmatch(r"test_\w+\.(c|py)|fuzz_\w+\.c", name)]
+        for name in lane_names:
+            tests += [Test(source, lanes[name], timeout_s, needs_models) for source in sources]
+    return tests
+
+
+def parse_tap(text, result):
+    """Adds what the TAP lines of text say to result; checks every plan against what was run."""
+    planned = run = 0
+    for line in text.splitlines():
+        # A program may have printed before the TAP line without ending its own line: look at line starts only.
+        plan = re.match(r"1\.\.(\d+)(?:\s*#\s*skip\w*\s*(.*))?", line, re.I)
+        test = re.match(r"(not )?ok\b\s*\d*(.*)", line)
+        if plan:
+            planned += int(plan.group(1))
+            if int(plan.group(1)) == 0 and plan.group(2) is not None:
+                result.skipped += 1
+                result.reasons.append(f"skipped: {plan.group(2)}")
+        elif test:
+            run += 1
+            if re.search(r"#\s*skip", test.group(2), re.I):
+                result.skipped += 1
+            elif test.group(1):
+                result.failed += 1
+            else:
+                result.passed += 1
+    if run != planned:
+        result.fail(f"{planned} tests were planned and {run} reported")
+    if run == 0 and result.skipped == 0 and result.failed == 0:
+        result.fail("no test ran")
+
+
+def write_layer_settings(folder):
+    """Settings of the validation layer: core and synchronization checks, messages into a file of this test's own."""
+    log = os.path.join(folder, "validation.log")
+    with open(os.path.join(folder, "vk_layer_settings.txt"), "w", encoding="utf-8") as file:
+        file.write("khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG\n"
+                   f"khronos_validation.log_filename = {log}\n"
+                   "khronos_validation.report_flags = error,warn,info\n"
+                   "khronos_validation.enable_message_limit = true\n"
+                   "khronos_validation.validate_core = true\n"
+                   "khronos_validation.validate_sync = true\n")
+    return log
+
+
+def run_test(test, models):
+    result = Result()
+    scratch = tempfile.mkdtemp(prefix="sluice-test-")
+    lane = test.lane
+    sluice = [*lane.prefix, os.path.join(ROOT, lane.build, "sluice")]
+    environment = {**os.environ, **models, **lane.environment, "CMOCKA_MESSAGE_OUTPUT": "TAP",
+                   "SLUICE_TEST_TMP": scratch, "SLUICE_BUILD": os.path.join(ROOT, lane.build),
+                   "SLUICE_CMD": shlex.join(sluice), "PYTHONDONTWRITEBYTECODE": "1"}
+    if not test.needs_models:
+        environment["XDG_CACHE_HOME"] = os.path.join(scratch, "cache")
+    log = None
+    if lane.validation:
+        log = write_layer_settings(scratch)
+        environment["VK_LAYER_SETTINGS_PATH"] = scratch
+    started = time.monotonic()
+    try:
+        with subprocess.Popen(test.command(), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
+            try:
+                output, _ = process.communicate(timeout=test.timeout_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                output, _ = process.communicate()
+                result.fail(f"ran past {test.timeout_s} s")
+        result.output = output.decode(errors="replace")
+        parse_tap(result.output, result)
+        if process.returncode < 0:
+            result.fail(f"ended by signal {-process.returncode} ({signal.Signals(-process.returncode).name})")
+        elif process.returncode != 0 and result.failed == 0:
+            result.fail(f"exit code {process.returncode} although no test failed (sanitizers say why above)")
+        if log and os.path.exists(log):
+            check_validation_log(log, result)
+    except OSError as error:
+        result.fail(f"could not be started: {error}")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def check_validation_log(path, result):
+    """Any message of the layer is a failure, except for the notice that it is there and what it checks."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    result.layer_active = "Validation Layer Active" in text and "SYNCHRONIZATION_VALIDATION" in text
+    findings = re.findall(r"^Validation (?!Information)", text, re.M)
+    if findings:
+        result.fail(f"{len(findings)} validation messages")
+        result.output += "\n" + text
+
+
+def fetch_models():
+    """Environment that names the real models; they are fetched where they are not in the cache yet."""
+    models = {}
+    for variable, arguments in (("SLUICE_MODEL_SMOLLM2", []), ("SLUICE_MODEL_GEMMA3", ["--gemma"])):
+        if variable not in os.environ:
+            run = subprocess.run([sys.executable, os.path.join(ROOT, "scripts/fetch_model.py"), *arguments],
+                                 stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+            if run.returncode != 0:
+                return None
+            models[variable] = run.stdout.strip()
+    return models
+
+
+def summary(result):
+    parts = [f"{count} {what}" for count, what in
+             ((result.passed, "passed"), (result.failed, "failed"), (result.skipped, "skipped")) if count]
+    return ", ".join(parts)
+
+
+def run_all(tests, jobs, verbose):
+    passed = failed = skipped = 0
+    runnable = []
+    for lane in dict.fromkeys(test.lane for test in tests):
+        of_lane = [test for test in tests if test.lane is lane]
+        if lane.absent:
+            skipped += len(of_lane)
+            print(f"skip  {lane.name}: {lane.absent}: {len(of_lane)} programs")
+        else:
+            runnable += of_lane
+    models = {}
+    if any(test.needs_models for test in runnable):
+        models = fetch_models()
+        if models is None:
+            needing = [test for test in runnable if test.needs_models]
+            failed += len(needing)
+            print(f"FAIL  {len(needing)} programs need a model that could not be fetched")
+            runnable = [test for test in runnable if not test.needs_models]
+            models = {}
+    lock = threading.Lock()
+    validated = []
+
+    def run_one(test):
+        result = run_test(test, models)
+        with lock:
+            print(f"{'FAIL' if result.failed else 'ok  '}  {test.name}: {summary(result)} ({result.seconds:.1f} s)")
+            if result.failed or verbose:
+                lines = result.output.splitlines()
+                if len(lines) > SHOWN_OUTPUT_LINES and not verbose:
+                    print(f"    ... {len(lines) - SHOWN_OUTPUT_LINES} lines before")
+                    lines = lines[-SHOWN_OUTPUT_LINES:]
+                print("\n".join("    " + line for line in lines))
+            for reason in result.reasons:
+                print(f"    {reason}")
+            sys.stdout.flush()
+        if test.lane.validation:
+            validated.append(result.layer_active)
+        return result
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for result in pool.map(run_one, runnable):
+            passed, failed, skipped = passed + result.passed, failed + result.failed, skipped + result.skipped
+    if validated and not any(validated):
+        failed += 1
+        print("FAIL  validation: the layer was loaded by no program, so nothing was validated")
+    return passed, failed, skipped
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lane", action="append", default=[], help="only this lane (may be repeated; a prefix will do)")
+    parser.add_argument("--filter", action="append", default=[], help="only tests whose path contains this text")
+    parser.add_argument("--list", action="store_true", help="list what would run, and where")
+    parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 2, help="programs at once")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the output of every program")
+    args = parser.parse_args()
+    lanes = make_lanes()
+    for prefix in args.lane:
+        if not any(name.startswith(prefix) for name in lanes):
+            parser.error(f"no lane starts with '{prefix}': {', '.join(lanes)}")
+    tests = [test for test in find_tests(lanes)
+             if (not args.lane or any(test.lane.name.startswith(prefix) for prefix in args.lane))
+             and (not args.filter or any(text in test.source for text in args.filter))]
+    if args.list:
+        for test in tests:
+            print(test.name + (f" (absent: {test.lane.absent})" if test.lane.absent else ""))
+        return 0
+    passed, failed, skipped = run_all(tests, max(args.jobs, 1), args.verbose)
+    if not tests:
+        print("no test matches")
+        failed += 1
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
