@@ -1,4 +1,5 @@
 /* cpu_device.c - the host as a device: what it is, its memory, its kernels. */
+#define _GNU_SOURCE /* sched_getaffinity */
 #include "hal/cpu/cpu.h"
 
 #include "hal/base/alloc.h"
