@@ -136,6 +136,14 @@ $(OBJ)/gen/spirv_data.o: build/gen/spirv_table.S $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call show,AS)$(CC) -c -o $@ $<
 
+# The kernels that the conformance suite brings along.
+build/gen/test_shaders.h: $(sort $(wildcard tests/conformance/shaders/*)) scripts/build_shaders.py $(wildcard $(GLSLANG))
+	@$(if $(GLSLANG),,echo "there is no glslang here: make deps" >&2; exit 1)
+	@$(PYTHON) scripts/build_shaders.py --cc "$(CC)" --glslang $(GLSLANG) --shader-dir tests/conformance/shaders \
+		--out build/test --header $@
+	@touch $@
+$(OBJ)/tests/conformance/suite_kernels.o: build/gen/test_shaders.h
+
 $(BUILD)/libsluice.a: $(LIB_OBJ)
 	@rm -f $@
 	$(call show,AR)$(AR) rcs $@ $^

@@ -5,7 +5,13 @@
  * itself, so a driver must reach its own device through a field of its own, never through `device`.
  *
  * hal.c checks arguments that need no driver (NULL, zero sizes, limits of hal.h, push block size, missing
- * capabilities of kernels, the memory budget) before it calls an operation, so drivers do not repeat it.
+ * capabilities of kernels, ranges of copies, recording states, the memory budget) before it calls an
+ * operation, so drivers do not repeat it. After a create hal.c fills the fields of the sl_<object> struct
+ * except buffer.address and buffer.mapped; a device_create fills info and ops. What only the driver can see
+ * it must refuse itself: a host signal that does not raise its semaphore is SL_ERR_ARGUMENT. A driver reports
+ * an error of appending in commands->failed and failed_diag (when failed is still SL_OK). hal.c calls
+ * commands_end for recordings with such errors as well; commands_begin may come twice without an end between.
+ * An operation that returns SL_ERR_DEVICE_LOST makes hal.c set `lost`.
  */
 #ifndef SL_HAL_DRIVER_H
 #define SL_HAL_DRIVER_H
@@ -85,8 +91,8 @@ struct sl_commands {
     sl_device *device;
     sl_queue queue;
     uint32_t timestamps;
-    bool recording;
-    sl_status failed; /* first error of appending; reported by end */
+    bool recording, ready; /* between begin and end; ended without an error, so that it may be submitted */
+    sl_status failed;      /* first error of appending; reported by end */
     sl_diag failed_diag;
 };
 
