@@ -9,14 +9,6 @@ static sl_vk_commands *commands_of(sl_commands *commands)
     return (sl_vk_commands *)commands;
 }
 
-/* Keeps the first error of appending for sl_commands_end. */
-static void append_failed(sl_commands *commands, sl_status st, const sl_diag *diag)
-{
-    if (commands->failed != SL_OK) return;
-    commands->failed = st;
-    commands->failed_diag = *diag;
-}
-
 static sl_status check_timestamps(sl_vk_device *dev, sl_queue queue, uint32_t flags, bool host_reset,
                                   sl_diag *diag)
 {
@@ -116,7 +108,6 @@ sl_status sl_vk_commands_begin(sl_commands *commands, sl_diag *diag)
 {
     sl_vk_commands *c = commands_of(commands);
     sl_vk_device *dev = c->dev;
-    commands->failed = SL_OK;
     c->dirty = false;
     c->open_labels = 0;
     c->bound = VK_NULL_HANDLE;
@@ -146,10 +137,6 @@ sl_status sl_vk_commands_end(sl_commands *commands, sl_diag *diag)
         global_barrier(c, c->queue->stages, c->queue->writes, VK_PIPELINE_STAGE_HOST_BIT,
                        VK_ACCESS_HOST_READ_BIT);
     const VkResult r = c->dev->fn.EndCommandBuffer(c->handle);
-    if (commands->failed != SL_OK) {
-        if (diag) *diag = commands->failed_diag;
-        return commands->failed;
-    }
     if (r != VK_SUCCESS) return sl_vk_fail(&c->dev->base.lost, r, diag, "vkEndCommandBuffer");
     return SL_OK;
 }
@@ -159,21 +146,6 @@ void sl_vk_commands_dispatch(sl_commands *commands, sl_kernel *kernel, const voi
 {
     sl_vk_commands *c = commands_of(commands);
     const sl_vk_kernel *k = (const sl_vk_kernel *)kernel;
-    const uint32_t *max = c->dev->probe.info.caps.max_groups;
-    sl_diag diag;
-    if (!(c->queue->stages & VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT)) {
-        append_failed(commands,
-                      sl_fail(&diag, SL_ERR_ARGUMENT, "this device's transfer queue runs no kernels"), &diag);
-        return;
-    }
-    if (groups[0] > max[0] || groups[1] > max[1] || groups[2] > max[2]) {
-        append_failed(commands,
-                      sl_fail(&diag, SL_ERR_ARGUMENT,
-                              "%u x %u x %u workgroups; this device runs at most %u x %u x %u", groups[0],
-                              groups[1], groups[2], max[0], max[1], max[2]),
-                      &diag);
-        return;
-    }
     if (c->bound != k->pipeline) {
         c->dev->fn.CmdBindPipeline(c->handle, VK_PIPELINE_BIND_POINT_COMPUTE, k->pipeline);
         c->bound = k->pipeline;

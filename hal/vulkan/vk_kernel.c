@@ -5,32 +5,6 @@
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
 
-#define SPIRV_MAGIC 0x07230203u
-
-static sl_status check(const sl_vk_device *dev, const sl_kernel_desc *desc, sl_diag *diag)
-{
-    const sl_device_caps *caps = &dev->probe.info.caps;
-    const uint32_t size = desc->subgroup_size;
-    if (!desc->spirv)
-        return sl_fail(diag, SL_ERR_UNSUPPORTED, "kernel %s has no SPIR-V, which a Vulkan device needs",
-                       desc->name);
-    if (desc->spirv_words < 5 || desc->spirv[0] != SPIRV_MAGIC)
-        return sl_fail(diag, SL_ERR_ARGUMENT, "kernel %s: what it has as SPIR-V is none", desc->name);
-    if (desc->push_bytes > caps->max_push_bytes || desc->spec_count > SL_SPEC_MAX)
-        return sl_fail(diag, SL_ERR_ARGUMENT, "kernel %s: %u bytes of push block, %u constants", desc->name,
-                       desc->push_bytes, desc->spec_count);
-    if (size == 0) return SL_OK;
-    if (!sl_caps_have(caps, SL_CAP_SUBGROUP_SIZE))
-        return sl_fail(diag, SL_ERR_UNSUPPORTED,
-                       "kernel %s requires a subgroup size of %u; this device lets none be required",
-                       desc->name, size);
-    if (size < caps->subgroup_min || size > caps->subgroup_max || (size & (size - 1)))
-        return sl_fail(diag, SL_ERR_UNSUPPORTED,
-                       "kernel %s requires a subgroup size of %u; this device has %u to %u", desc->name, size,
-                       caps->subgroup_min, caps->subgroup_max);
-    return SL_OK;
-}
-
 static VkResult make_layout(sl_vk_kernel *k, uint32_t push_bytes)
 {
     const VkPushConstantRange range = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = push_bytes};
@@ -86,10 +60,9 @@ sl_status sl_vk_kernel_create(sl_device *device, const sl_kernel_desc *desc, sl_
     sl_vk_device *dev = sl_vk_device_of(device);
     sl_vk_kernel *k = NULL;
     VkShaderModule module = VK_NULL_HANDLE;
-    SL_TRY(check(dev, desc, diag));
     k = sl_calloc(1, sizeof *k);
     if (!k) {
-        st = sl_fail(diag, SL_ERR_NO_MEMORY, "no memory for kernel %s", desc->name);
+        st = sl_fail(diag, SL_ERR_NO_MEMORY, "no memory for kernel '%s'", desc->name ? desc->name : "");
         goto cleanup;
     }
     k->dev = dev;
@@ -113,7 +86,7 @@ sl_status sl_vk_kernel_create(sl_device *device, const sl_kernel_desc *desc, sl_
     }
     if (r != VK_SUCCESS) {
         st = sl_vk_fail(&dev->base.lost, r, diag, what);
-        sl_diag_prefix(diag, "kernel %s", desc->name);
+        sl_diag_prefix(diag, "kernel '%s'", desc->name ? desc->name : "");
         goto cleanup;
     }
     sl_vk_name(dev, VK_OBJECT_TYPE_PIPELINE, (uint64_t)(uintptr_t)k->pipeline, desc->name);

@@ -81,16 +81,6 @@ void sl_vk_device_memory(sl_device *device, sl_memory_report *report)
     report->driver_used_bytes = budget.heapUsage[dev->probe.device_heap];
 }
 
-static sl_status check_size(const sl_vk_device *dev, uint64_t size_bytes, sl_diag *diag)
-{
-    const uint64_t max = dev->probe.info.caps.max_buffer_bytes;
-    if (size_bytes > max)
-        return sl_fail(diag, SL_ERR_UNSUPPORTED,
-                       "a buffer of %llu bytes is larger than this device's largest of %llu",
-                       (unsigned long long)size_bytes, (unsigned long long)max);
-    return SL_OK;
-}
-
 static VkResult make_handle(sl_vk_buffer *b, uint64_t size_bytes, const void *chain)
 {
     sl_vk_device *dev = b->dev;
@@ -194,11 +184,6 @@ sl_status sl_vk_buffer_create(sl_device *device, uint64_t size_bytes, sl_memory 
     sl_status st = SL_OK;
     sl_vk_device *dev = sl_vk_device_of(device);
     sl_vk_buffer *b = NULL;
-    SL_TRY(check_size(dev, size_bytes, diag));
-    if (memory == SL_MEMORY_DEVICE_MAPPED && !sl_caps_have(&dev->probe.info.caps, SL_CAP_DEVICE_MAPPED)) {
-        st = sl_fail(diag, SL_ERR_UNSUPPORTED, "this device has no mapped device memory");
-        goto cleanup;
-    }
     b = sl_calloc(1, sizeof *b);
     if (!b) {
         st = sl_fail(diag, SL_ERR_NO_MEMORY, "no memory for a buffer object");
@@ -275,11 +260,12 @@ sl_status sl_vk_buffer_import(sl_device *device, void *pointer, uint64_t size_by
         .handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT,
         .pHostPointer = pointer,
     };
-    if (!sl_caps_have(&dev->probe.info.caps, SL_CAP_HOST_IMPORT)) {
-        st = sl_fail(diag, SL_ERR_UNSUPPORTED, "this device does not import host memory");
+    if (size_bytes > dev->probe.info.caps.max_buffer_bytes) {
+        st = sl_fail(diag, SL_ERR_UNSUPPORTED, "import of %llu bytes: this device takes at most %llu at once",
+                     (unsigned long long)size_bytes,
+                     (unsigned long long)dev->probe.info.caps.max_buffer_bytes);
         goto cleanup;
     }
-    SL_TRY(check_size(dev, size_bytes, diag));
     b = sl_calloc(1, sizeof *b);
     if (!b) {
         st = sl_fail(diag, SL_ERR_NO_MEMORY, "no memory for a buffer object");

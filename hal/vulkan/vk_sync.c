@@ -116,8 +116,6 @@ sl_status sl_vk_queue_submit(sl_device *device, sl_queue queue, const sl_submiss
     }
     for (uint32_t i = 0; i < submission->command_count; i++) {
         const sl_vk_commands *c = (const sl_vk_commands *)submission->commands[i];
-        if (c->queue->family != q->family)
-            return sl_fail(diag, SL_ERR_ARGUMENT, "command buffer %u was made for the other queue", i);
         buffers[i] = c->handle;
     }
     const VkTimelineSemaphoreSubmitInfo timeline = {
