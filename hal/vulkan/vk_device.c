@@ -27,7 +27,7 @@ static sl_status vulkan_enumerate(sl_device_info *infos, size_t capacity, size_t
     uint32_t count = 0;
     bool absent = false;
     *out_count = 0;
-    st = sl_vk_instance_create(false, &instance, &absent, diag);
+    st = sl_vk_instance_acquire(false, &instance, &absent, diag);
     if (absent) st = SL_OK; /* the reason stays in diag->message */
     if (st != SL_OK || absent) goto cleanup;
     SL_TRY(sl_vk_physical_devices(&instance, &devices, &count, diag));
@@ -44,7 +44,7 @@ static sl_status vulkan_enumerate(sl_device_info *infos, size_t capacity, size_t
 cleanup:
     sl_free(probe);
     sl_free(devices);
-    sl_vk_instance_destroy(&instance);
+    sl_vk_instance_release(&instance);
     return st;
 }
 
@@ -172,7 +172,7 @@ static void vulkan_device_destroy(sl_device *device)
         close_queue(dev, &dev->queues[1]);
         if (dev->fn.DestroyDevice) dev->fn.DestroyDevice(dev->handle, NULL);
     }
-    sl_vk_instance_destroy(&dev->instance);
+    sl_vk_instance_release(&dev->instance);
     sl_free(dev);
 }
 
@@ -216,7 +216,7 @@ static sl_status vulkan_device_create(uint32_t index, const sl_device_options *o
         goto cleanup;
     }
     const bool validation = (options && options->validation) || sl_vk_validation_wanted();
-    SL_TRY(sl_vk_instance_create(validation, &dev->instance, &absent, diag));
+    SL_TRY(sl_vk_instance_acquire(validation, &dev->instance, &absent, diag));
     SL_TRY(find_physical(dev, index, diag));
     dev->base.ops = &vulkan_ops;
     dev->base.info = dev->probe.info;

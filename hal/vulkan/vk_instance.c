@@ -20,6 +20,12 @@ static sl_vk_global_fn loader;   /* written under loader_once, read-only after i
 static char loader_problem[256]; /* empty: the loader is there */
 static _Atomic uint64_t validation_messages;
 
+/* One instance without layers serves every enumeration and every device that is not validated. It is made at
+ * the first success and stays: making one loads all drivers anew, and drivers that are unloaded while threads
+ * of theirs still end have crashed programs. */
+static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
+static sl_vk_instance shared; /* under shared_lock until .handle is set, read-only after */
+
 uint64_t sl_vulkan_validation_messages(void)
 {
     return atomic_load(&validation_messages);
@@ -257,7 +263,7 @@ static sl_status check_loader(bool *out_absent, sl_diag *diag)
     return SL_OK;
 }
 
-sl_status sl_vk_instance_create(bool validation, sl_vk_instance *out, bool *out_absent, sl_diag *diag)
+static sl_status instance_make(bool validation, sl_vk_instance *out, bool *out_absent, sl_diag *diag)
 {
     sl_status st = SL_OK;
     const char *extensions[4], *layers[] = {VALIDATION_LAYER}, *validation_extension = NULL;
@@ -266,7 +272,6 @@ sl_status sl_vk_instance_create(bool validation, sl_vk_instance *out, bool *out_
     const void *chain = NULL;
     *out = (sl_vk_instance){0};
     SL_TRY(check_loader(out_absent, diag));
-    out->get_proc = loader.GetInstanceProcAddr;
 
     if (validation && !has_validation_layer()) {
         st = sl_fail(diag, SL_ERR_UNSUPPORTED,
@@ -321,13 +326,28 @@ sl_status sl_vk_instance_create(bool validation, sl_vk_instance *out, bool *out_
         }
     }
 cleanup:
-    if (st != SL_OK) sl_vk_instance_destroy(out);
+    if (st != SL_OK) sl_vk_instance_release(out);
     return st;
 }
 
-void sl_vk_instance_destroy(sl_vk_instance *instance)
+sl_status sl_vk_instance_acquire(bool validation, sl_vk_instance *out, bool *out_absent, sl_diag *diag)
 {
-    if (!instance || !instance->handle) return;
+    sl_status st = SL_OK;
+    *out_absent = false;
+    *out = (sl_vk_instance){0};
+    pthread_mutex_lock(&shared_lock);
+    if (!shared.handle) st = instance_make(false, &shared, out_absent, diag);
+    if (st == SL_OK && !validation) {
+        *out = shared;
+        out->shared = true;
+    }
+    pthread_mutex_unlock(&shared_lock);
+    return st == SL_OK && validation ? instance_make(true, out, out_absent, diag) : st;
+}
+
+void sl_vk_instance_release(sl_vk_instance *instance)
+{
+    if (!instance || !instance->handle || instance->shared) return;
     if (instance->messenger)
         instance->fn.DestroyDebugUtilsMessengerEXT(instance->handle, instance->messenger, NULL);
     if (instance->fn.DestroyInstance) instance->fn.DestroyInstance(instance->handle, NULL);

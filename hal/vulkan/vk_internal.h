@@ -23,16 +23,17 @@ sl_status sl_vk_fail_at(_Atomic bool *lost, VkResult result, sl_diag *diag, cons
 typedef struct sl_vk_instance {
     VkInstance handle;
     sl_vk_instance_fn fn;
-    PFN_vkGetInstanceProcAddr get_proc;
     bool debug_utils;
+    bool shared;                        /* the process's one; release leaves it alone */
     VkDebugUtilsMessengerEXT messenger; /* with validation only */
 } sl_vk_instance;
 
-/* Makes an instance. When there is no Vulkan here (no loader, no driver, older than 1.2) *out_absent is true,
- * the reason is in *diag and the status is SL_ERR_NOT_FOUND. */
-SL_NODISCARD sl_status sl_vk_instance_create(bool validation, sl_vk_instance *out, bool *out_absent,
-                                             sl_diag *diag);
-void sl_vk_instance_destroy(sl_vk_instance *instance);
+/* The instance without layers that the process shares, or, with validation, one of the caller's own. When
+ * there is no Vulkan here (no loader, no driver, older than 1.2) *out_absent is true, the reason is in *diag
+ * and the status is SL_ERR_NOT_FOUND. */
+SL_NODISCARD sl_status sl_vk_instance_acquire(bool validation, sl_vk_instance *out, bool *out_absent,
+                                              sl_diag *diag);
+void sl_vk_instance_release(sl_vk_instance *instance);
 
 /* The physical devices, in the loader's order. The caller frees *out_devices with sl_free. */
 SL_NODISCARD sl_status sl_vk_physical_devices(const sl_vk_instance *instance, VkPhysicalDevice **out_devices,

@@ -122,9 +122,12 @@ cleanup:
  * computes. */
 static bool choose_queues(const sl_vk_instance *instance, sl_vk_probe *probe)
 {
-    VkQueueFamilyProperties family[16];
-    uint32_t count = SL_COUNTOF(family), compute = UINT32_MAX, copy = UINT32_MAX, other = UINT32_MAX;
+    VkQueueFamilyProperties family[16] = {{0}};
+    uint32_t count = 0, compute = UINT32_MAX, copy = UINT32_MAX, other = UINT32_MAX;
     const VkQueueFlags both = VK_QUEUE_GRAPHICS_BIT | VK_QUEUE_COMPUTE_BIT;
+    /* Asked twice: a driver has been seen that leaves a count which is too large alone. */
+    instance->fn.GetPhysicalDeviceQueueFamilyProperties(probe->handle, &count, NULL);
+    count = SL_MIN(count, SL_COUNTOF(family));
     instance->fn.GetPhysicalDeviceQueueFamilyProperties(probe->handle, &count, family);
     for (uint32_t i = 0; i < count; i++) {
         const VkQueueFlags flags = family[i].queueFlags;

@@ -524,7 +524,8 @@ static void test_validation_counts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_enumerate),       cmocka_unit_test(test_no_driver),
+        /* first: drivers that were found once stay loaded */
+        cmocka_unit_test(test_no_driver),       cmocka_unit_test(test_enumerate),
         cmocka_unit_test(test_no_such_device),  cmocka_unit_test(test_subgroup_sizes),
         cmocka_unit_test(test_cache_file),      cmocka_unit_test(test_kernels_from_threads),
         cmocka_unit_test(test_host_opens_gate), cmocka_unit_test(test_addresses_and_report),
