@@ -175,7 +175,7 @@ typedef struct sl_io_file_info {
 /* Opens a regular file for reading: O_DIRECT unless options.no_direct, checked by a real read; where the file
  * system refuses it, buffered, and the engine warns once. Alignment from statx STATX_DIOALIGN, else 4096.
  * Owns: the engine; the caller returns *out to sl_io_file_close before, or leaves it to sl_io_engine_destroy.
- * Errors: NOT_FOUND, IO (errno in diag), FORMAT (not a regular file), BUSY (more than 1024 open), NO_MEMORY.
+ * Errors: NOT_FOUND, IO (errno in diag), FORMAT (not a regular file), BUSY (more than 256 open), NO_MEMORY.
  */
 SL_NODISCARD sl_status sl_io_file_open(sl_io_engine *engine, const char *path, sl_io_file **out,
                                        sl_diag *diag);
