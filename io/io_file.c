@@ -40,17 +40,40 @@ static uint32_t direct_alignment(int fd)
 
 /* Some file systems accept the flag and refuse the read: try one. Only refusals count; whatever else is wrong
  * with the file shows in the reads that matter. */
-static bool direct_read_works(int fd, uint32_t alignment)
+static sl_status direct_try(sl_io_file *f, uint32_t alignment, sl_diag *diag)
 {
     void *bounce = sl_aligned_alloc(alignment, alignment);
-    if (!bounce) return false;
+    if (!bounce) return sl_fail(diag, SL_ERR_NO_MEMORY, "%s: no memory for a test read", f->path);
     ssize_t n;
     do
-        n = pread(fd, bounce, alignment, 0);
+        n = pread(f->fd, bounce, alignment, 0);
     while (n < 0 && errno == EINTR);
-    const bool works = n >= 0 || (errno != EINVAL && errno != EOPNOTSUPP);
+    f->direct = n >= 0 || (errno != EINVAL && errno != EOPNOTSUPP);
     sl_free(bounce);
-    return works;
+    return SL_OK;
+}
+
+/* Leaves f->fd at -1 where the file system refuses direct reads, and warns once. */
+static sl_status open_direct(sl_io_engine *engine, sl_io_file *f, sl_diag *diag)
+{
+    f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    if (f->fd < 0 && errno != EINVAL) return fail_open(f->path, errno, diag);
+    if (f->fd >= 0) {
+        const uint32_t alignment = direct_alignment(f->fd);
+        const sl_status st = alignment ? direct_try(f, alignment, diag) : SL_OK;
+        if (st != SL_OK) return st;
+        if (f->direct) {
+            f->alignment = alignment;
+            return SL_OK;
+        }
+        close(f->fd);
+        f->fd = -1;
+    }
+    if (!engine->direct_warned)
+        sl_log(SL_LOG_WARN, "io: %s: the file system refuses direct reads, reading through the page cache",
+               f->path);
+    engine->direct_warned = true;
+    return SL_OK;
 }
 
 static sl_status open_fd(sl_io_engine *engine, sl_io_file *f, sl_diag *diag)
@@ -61,21 +84,8 @@ static sl_status open_fd(sl_io_engine *engine, sl_io_file *f, sl_diag *diag)
     if (!S_ISREG(s.st_mode)) return sl_fail(diag, SL_ERR_FORMAT, "%s: not a regular file", f->path);
     f->alignment = 1;
     if (!engine->options.no_direct) {
-        f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_DIRECT);
-        if (f->fd < 0 && errno != EINVAL) return fail_open(f->path, errno, diag);
-        const uint32_t alignment = f->fd >= 0 ? direct_alignment(f->fd) : 0;
-        if (alignment && direct_read_works(f->fd, alignment)) {
-            f->direct = true;
-            f->alignment = alignment;
-        } else if (f->fd >= 0) {
-            close(f->fd);
-            f->fd = -1;
-        }
-        if (!f->direct && !engine->direct_warned) {
-            engine->direct_warned = true;
-            sl_log(SL_LOG_WARN,
-                   "io: %s: the file system refuses direct reads, reading through the page cache", f->path);
-        }
+        const sl_status st = open_direct(engine, f, diag);
+        if (st != SL_OK) return st;
     }
     if (f->fd < 0) f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
     if (f->fd < 0) return fail_open(f->path, errno, diag);
