@@ -1,10 +1,12 @@
 /* io_bench.c - how fast the two engines read a file: GB/s for blocks of 4 KiB to 4 MiB.
  *
- * Usage: io_bench FILE [SECONDS [MIB_IN_FLIGHT]]. FILE should be larger than any cache between here and the
- * drive; it is read front to back, again and again, by requests of one block each. Prints one line a case:
- * engine, block, reads in flight, GB/s, CPU time as a part of the wall time. Compare with: fio --name=r
- * --filename=FILE --readonly
- * --rw=read --direct=1 --ioengine=io_uring --fixedbufs --bs=1M --iodepth=16 --time_based --runtime=3 */
+ * Usage: io_bench FILE [SECONDS [MIB_IN_FLIGHT [BLOCK_KIB]]]. FILE should be larger than any cache between
+ * here and the drive; it is read front to back, again and again, by requests of one block each. Prints one
+ * line a case: engine, block, reads in flight, GB/s, CPU time as a part of the wall time.
+ *
+ * To compare:
+ *   fio --name=r --filename=FILE --readonly --rw=read --direct=1 --ioengine=io_uring --fixedbufs
+ *       --registerfiles --bs=1M --iodepth=16 --time_based --runtime=3 */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -103,18 +105,20 @@ int main(int argc, char **argv)
         {"threads buffered", {.kind = SL_IO_THREADS, .no_direct = true}},
     };
     if (argc < 2) {
-        fprintf(stderr, "usage: %s FILE [SECONDS [MIB_IN_FLIGHT]]\n", argv[0]);
+        fprintf(stderr, "usage: %s FILE [SECONDS [MIB_IN_FLIGHT [BLOCK_KIB]]]\n", argv[0]);
         return 2;
     }
     const double seconds = argc > 2 ? atof(argv[2]) : 2;
     const uint64_t in_flight = (uint64_t)(argc > 3 ? atoi(argv[3]) : 16) << 20;
+    const uint64_t only = argc > 4 ? (uint64_t)atoi(argv[4]) << 10 : 0;
     sl_io_arena *arena = NULL;
     sl_diag diag;
     sl_status st = SL_OK;
     SL_TRY(sl_io_arena_create(SL_MAX(in_flight, 64ull << 20), SL_IO_ARENA_POPULATE, &arena, &diag));
     for (uint64_t block = 4096; block <= 4 << 20; block *= 4)
         for (size_t i = 0; i < SL_COUNTOF(cases); i++)
-            SL_TRY(run_case(&cases[i], argv[1], block, seconds, in_flight, arena, &diag));
+            if (!only || only == block)
+                SL_TRY(run_case(&cases[i], argv[1], block, seconds, in_flight, arena, &diag));
 cleanup:
     if (st != SL_OK) fprintf(stderr, "io_bench: %s\n", diag.message);
     sl_io_arena_destroy(arena);
