@@ -23,6 +23,8 @@
 #define SL_GGUF_DIMS_MAX            4
 #define SL_GGUF_NAME_MAX_BYTES      255
 #define SL_GGUF_PARTS_MAX           1024
+#define SL_GGUF_KV_MAX              65536
+#define SL_GGUF_TENSORS_MAX         (1u << 20)
 
 typedef struct sl_gguf sl_gguf;
 
@@ -61,6 +63,7 @@ typedef struct sl_gguf_array {
 /* One metadata pair. `key` and a scalar string are NUL-terminated as well. */
 typedef struct sl_gguf_kv {
     const char *key;
+    uint32_t key_length;
     sl_gguf_type type;
     union {
         uint64_t u; /* U8 U16 U32 U64 BOOL */
@@ -73,6 +76,7 @@ typedef struct sl_gguf_kv {
 
 typedef struct sl_gguf_tensor {
     const char *name; /* NUL-terminated, printable ASCII */
+    uint32_t name_length;
     sl_ggml_type type;
     uint32_t n_dims;                 /* 1..4 */
     uint64_t dims[SL_GGUF_DIMS_MAX]; /* dims[0] is the contiguous one (a row); 1 beyond n_dims; never 0 */
@@ -161,6 +165,11 @@ sl_status sl_gguf_get_u32_at(const sl_gguf *gguf, const char *key, size_t index,
 sl_gguf_string sl_gguf_array_string(const sl_gguf_array *array, size_t index);
 bool sl_gguf_array_i64(const sl_gguf_array *array, size_t index, int64_t *out);
 bool sl_gguf_array_f32(const sl_gguf_array *array, size_t index, float *out);
+
+/* Writes the value for people into `text` (always NUL-terminated, cut at `capacity`, bytes that are not
+ * printable ASCII escaped): a number, true or false, a quoted string, "[u32 x 7]" for an array. Gives `text`.
+ */
+const char *sl_gguf_value_text(const sl_gguf_kv *kv, char *text, size_t capacity);
 
 /* "u32", "string", ...; "?" for an unknown number. Static storage. */
 const char *sl_gguf_type_name(uint32_t type);
