@@ -466,7 +466,7 @@ static sl_status read_more(sl_gguf_part *part, const sl_gguf_source *source, uin
                            sl_diag *diag)
 {
     if (source->fd < 0) {
-        memcpy(part->bytes + have, source->memory + have, n);
+        if (n) memcpy(part->bytes + have, source->memory + have, n);
         return SL_OK;
     }
     while (n) {
