@@ -420,7 +420,7 @@ static sl_status take_preamble(parser *p, uint64_t *n_tensors, uint64_t *n_kv)
 
 static sl_status parse(parser *p)
 {
-    uint64_t n_tensors, n_kv;
+    uint64_t n_tensors = 0, n_kv = 0;
     sl_status st;
     snprintf(p->where, sizeof p->where, "header");
     SL_TRY(take_preamble(p, &n_tensors, &n_kv));

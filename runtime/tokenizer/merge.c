@@ -42,24 +42,21 @@ bool sl_merge_add(sl_merge_work *work, uint32_t start, uint32_t length, uint32_t
     return true;
 }
 
-static bool before(const sl_merge_pair *a, const sl_merge_pair *b)
-{
-    return a->priority != b->priority ? a->priority < b->priority : a->left < b->left;
-}
+#define WAYS 4 /* children of a heap entry */
 
-static bool push(sl_merge_work *work, const sl_merge_pair *pair)
+static bool push(sl_merge_work *work, sl_merge_pair pair)
 {
     void *heap = work->heap;
     if (!reserve(&heap, &work->heap_capacity, work->heap_count + 1, sizeof *work->heap)) return false;
     work->heap = heap;
     size_t i = work->heap_count++;
     while (i) {
-        const size_t parent = (i - 1) / 2;
-        if (!before(pair, &work->heap[parent])) break;
+        const size_t parent = (i - 1) / WAYS;
+        if (pair.key >= work->heap[parent].key) break;
         work->heap[i] = work->heap[parent];
         i = parent;
     }
-    work->heap[i] = *pair;
+    work->heap[i] = pair;
     return true;
 }
 
@@ -68,12 +65,13 @@ static sl_merge_pair pop(sl_merge_work *work)
     const sl_merge_pair top = work->heap[0], last = work->heap[--work->heap_count];
     size_t i = 0;
     for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= work->heap_count) break;
-        if (child + 1 < work->heap_count && before(&work->heap[child + 1], &work->heap[child])) child++;
-        if (!before(&work->heap[child], &last)) break;
-        work->heap[i] = work->heap[child];
-        i = child;
+        const size_t first = WAYS * i + 1, end = SL_MIN(first + WAYS, work->heap_count);
+        size_t least = first;
+        for (size_t child = first + 1; child < end; child++)
+            if (work->heap[child].key < work->heap[least].key) least = child;
+        if (first >= end || work->heap[least].key >= last.key) break;
+        work->heap[i] = work->heap[least];
+        i = least;
     }
     work->heap[i] = last;
     return top;
@@ -84,9 +82,9 @@ static bool offer(sl_merge_work *work, const char *text, sl_merge_find find, con
 {
     if (left == SL_MERGE_END || right == SL_MERGE_END) return true;
     const sl_merge_symbol *a = &work->symbols[left], *b = &work->symbols[right];
-    sl_merge_pair pair = {.left = left, .right = right, .length = a->length + b->length};
-    if (!find(context, text, a, b, &pair.priority, &pair.id)) return true;
-    return push(work, &pair);
+    uint32_t priority, id;
+    if (!find(context, text, a, b, &priority, &id)) return true;
+    return push(work, (sl_merge_pair){(uint64_t)priority << 32 | left, a->length + b->length, id});
 }
 
 bool sl_merge_run(sl_merge_work *work, const char *text, sl_merge_find find, const void *context)
@@ -96,16 +94,20 @@ bool sl_merge_run(sl_merge_work *work, const char *text, sl_merge_find find, con
         if (!offer(work, text, find, context, (uint32_t)i - 1, (uint32_t)i)) return false;
     while (work->heap_count) {
         const sl_merge_pair pair = pop(work);
-        sl_merge_symbol *a = &work->symbols[pair.left], *b = &work->symbols[pair.right];
-        /* A symbol only grows, and only by its right neighbour: alive and as long as then means unchanged. */
-        if (!a->length || !b->length || a->length + b->length != pair.length) continue;
+        const uint32_t left = (uint32_t)pair.key, right = work->symbols[left].next;
+        /* A symbol only grows, and only by its right neighbour; so a left one that is alive, and as long
+         * together with its neighbour as then, means that neither has changed. */
+        sl_merge_symbol *a = &work->symbols[left];
+        if (!a->length || right == SL_MERGE_END) continue;
+        sl_merge_symbol *b = &work->symbols[right];
+        if (a->length + b->length != pair.length) continue;
         a->length = pair.length;
         a->id = pair.id;
         a->next = b->next;
         b->length = 0;
-        if (a->next != SL_MERGE_END) work->symbols[a->next].previous = pair.left;
-        if (!offer(work, text, find, context, a->previous, pair.left)) return false;
-        if (!offer(work, text, find, context, pair.left, a->next)) return false;
+        if (a->next != SL_MERGE_END) work->symbols[a->next].previous = left;
+        if (!offer(work, text, find, context, a->previous, left)) return false;
+        if (!offer(work, text, find, context, left, a->next)) return false;
     }
     return true;
 }

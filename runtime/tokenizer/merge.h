@@ -19,9 +19,10 @@ typedef struct sl_merge_symbol {
     uint32_t id; /* the token, or SL_TOKEN_NONE */
 } sl_merge_symbol;
 
+/* A symbol and its right neighbour. Sixteen bytes, so that the four children of a heap entry share a cache
+ * line. */
 typedef struct sl_merge_pair {
-    uint32_t priority; /* smaller first */
-    uint32_t left, right;
+    uint64_t key;    /* priority << 32 | index of the left symbol: smaller first */
     uint32_t length; /* of both together: a pair whose symbols have changed since is known by it */
     uint32_t id;
 } sl_merge_pair;
@@ -35,7 +36,7 @@ typedef struct sl_merge_work {
     size_t text_capacity;
 } sl_merge_work;
 
-/* May left and right be joined? Fills *priority and *id. */
+/* May left and right be joined? Fills *priority (smaller first) and *id. */
 typedef bool (*sl_merge_find)(const void *context, const char *text, const sl_merge_symbol *left,
                               const sl_merge_symbol *right, uint32_t *priority, uint32_t *id);
 
