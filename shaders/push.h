@@ -76,19 +76,20 @@ struct sl_push_kv_store {
 
 /* y[t][h][:] = softmax(scale * q[t][h] . k[j][g]) v[j][g] over the keys j of the token's sequence with j <=
  * position and (window == 0 or position - j < window); softcap > 0: scores become softcap * tanh(score /
- * softcap). Key: head size D. g = h / (H / G). attention_decode: one workgroup a (token, kv head, split):
+ * softcap). D = head_dim, the key. g = h / (H / G). attention_decode: one workgroup a (token, kv head, split):
  * with n_splits > 1 it writes partial[t][h][split][D + 2] (unnormalised sum, then maximum, then sum of
  * exponentials) for attention_combine, else y. attention_prefill: tiles of consecutive tokens; partial
  * unused. A tile may span sequences. */
 struct sl_push_attention {
     sl_addr q, k_cache, v_cache, block_table, positions, sequences, y, partial;
-    uint32_t n_heads, n_kv_heads, n_tokens, q_stride, y_stride, table_stride, window, n_splits;
+    uint32_t n_heads, n_kv_heads, head_dim, n_tokens, q_stride, y_stride, table_stride, window, n_splits;
     float scale, softcap;
 };
 
+/* y[t][h][:] from partial[t][h][n_splits][head_dim + 2]; zeros where every sum of exponentials is 0. */
 struct sl_push_attention_combine {
     sl_addr partial, y;
-    uint32_t n_heads, n_tokens, n_splits, y_stride;
+    uint32_t n_heads, head_dim, n_tokens, n_splits, y_stride;
 };
 
 #define SL_ACT_SILU 0u
