@@ -1,20 +1,13 @@
-/* C sides and grids of matvec and matmul. */
+/* C sides and grids of matvec and matmul: on the host they are one routine. */
 #include "shaders/matmul/row_products.h"
+#include "shaders/matmul/tiles.h"
 #include "shaders/registry.h"
-
-#define GROUPS_MAX 65535u /* of one dimension: what every Vulkan device offers */
-
-static uint32_t tiles(uint32_t n, uint32_t tile)
-{
-    const uint32_t count = n / tile + (n % tile != 0);
-    return count < GROUPS_MAX ? count : GROUPS_MAX;
-}
 
 static void products(const sl_kernel_task *task)
 {
     const struct sl_push_matmul *p = task->push;
     const sl_row_products job = {
-        .type = task->key,
+        .type = p->weight_type,
         .w = sl_host(p->w),
         .row_bytes = p->row_bytes,
         .x = sl_host(p->x),
@@ -27,5 +20,33 @@ static void products(const sl_kernel_task *task)
         .n_tokens = p->n_tokens,
     };
     uint64_t begin, end;
-    sl_task_share(task, (p->n_out + SL_ROW_GROUP - 1) / SL_ROW_GROUP, &begin, &end);
+    sl_task_share(task, sl_tiles(p->n_out, SL_ROW_GROUP), &begin, &end);
+    begin *= SL_ROW_GROUP;
+    end *= SL_ROW_GROUP;
+    sl_row_products_run(&job, begin, end < p->n_out ? end : p->n_out);
+}
+
+void sl_host_matvec(const sl_kernel_task *task)
+{
+    products(task);
+}
+
+void sl_grid_matvec(const void *push, const sl_variant *variant, const uint32_t *spec, uint32_t groups[3])
+{
+    (void)spec;
+    const struct sl_push_matmul *p = push;
+    groups[0] = sl_tiles_clamped(p->n_out, variant->tile_x);
+}
+
+void sl_host_matmul(const sl_kernel_task *task)
+{
+    products(task);
+}
+
+void sl_grid_matmul(const void *push, const sl_variant *variant, const uint32_t *spec, uint32_t groups[3])
+{
+    (void)spec;
+    const struct sl_push_matmul *p = push;
+    groups[0] = sl_tiles(p->n_out, variant->tile_x);
+    groups[1] = sl_tiles(p->n_tokens, variant->tile_y);
 }

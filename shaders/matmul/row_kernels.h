@@ -30,38 +30,51 @@ ROW_TARGET static void ROW_FN(decode_bf16)(const uint8_t *b, float *out, uint32_
         out[i] = sl_bf16_to_float((uint16_t)(b[2 * i] | b[2 * i + 1] << 8));
 }
 
-ROW_TARGET static void ROW_FN(decode_q4_0)(const uint8_t *restrict b, float *restrict out, uint32_t count)
+/* out = d * q + m for 16 unsigned bytes. */
+ROW_TARGET static inline void ROW_FN(scale_16)(bytes_16 q, float d, float m, float *restrict out)
+{
+    uint8_t byte[16];
+    memcpy(byte, &q, sizeof byte);
+    ROW_ROLLED
+    for (int i = 0; i < 16; i++)
+        out[i] = d * (float)byte[i] + m;
+}
+
+ROW_TARGET static void ROW_FN(decode_q4_0)(const uint8_t *b, float *out, uint32_t count)
 {
     for (uint32_t n = 0; n < count; n++, b += 18, out += 32) {
+        const bytes_16 q = load_16(b + 2);
         const float d = half_at(b), m = -8.0f * d;
-        for (int i = 0; i < 16; i++)
-            out[i] = d * (float)(b[2 + i] & 15) + m;
-        for (int i = 0; i < 16; i++)
-            out[16 + i] = d * (float)(b[2 + i] >> 4) + m;
+        ROW_FN(scale_16)(q & 15, d, m, out);
+        ROW_FN(scale_16)(q >> 4, d, m, out + 16);
     }
 }
 
-ROW_TARGET static void ROW_FN(decode_q4_1)(const uint8_t *restrict b, float *restrict out, uint32_t count)
+ROW_TARGET static void ROW_FN(decode_q4_1)(const uint8_t *b, float *out, uint32_t count)
 {
     for (uint32_t n = 0; n < count; n++, b += 20, out += 32) {
+        const bytes_16 q = load_16(b + 4);
         const float d = half_at(b), m = half_at(b + 2);
-        for (int i = 0; i < 16; i++)
-            out[i] = d * (float)(b[4 + i] & 15) + m;
-        for (int i = 0; i < 16; i++)
-            out[16 + i] = d * (float)(b[4 + i] >> 4) + m;
+        ROW_FN(scale_16)(q & 15, d, m, out);
+        ROW_FN(scale_16)(q >> 4, d, m, out + 16);
     }
 }
 
-ROW_TARGET static void ROW_FN(decode_q5_0)(const uint8_t *restrict b, float *restrict out, uint32_t count)
+/* 16 where bit i of `bits` is set, for i = 0 .. 15. */
+ROW_TARGET static inline bytes_16 ROW_FN(fifth_bits)(uint32_t bits)
+{
+    const bytes_16 select = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const words_2 halves = {0x0101010101010101ull * (bits & 255), 0x0101010101010101ull * (bits >> 8 & 255)};
+    return (bytes_16)(((bytes_16)halves & select) != 0) & 16;
+}
+
+ROW_TARGET static void ROW_FN(decode_q5_0)(const uint8_t *b, float *out, uint32_t count)
 {
     for (uint32_t n = 0; n < count; n++, b += 22, out += 32) {
+        const bytes_16 q = load_16(b + 6);
         const float d = half_at(b), m = -16.0f * d;
-        const uint32_t high = (uint32_t)b[2] | (uint32_t)b[3] << 8 | (uint32_t)b[4] << 16 |
-                              (uint32_t)b[5] << 24;
-        for (uint32_t i = 0; i < 16; i++)
-            out[i] = d * (float)(int)((b[6 + i] & 15u) | (high >> i << 4 & 16u)) + m;
-        for (uint32_t i = 0; i < 16; i++)
-            out[16 + i] = d * (float)(int)((b[6 + i] >> 4) | (high >> (16 + i) << 4 & 16u)) + m;
+        ROW_FN(scale_16)((q & 15) | ROW_FN(fifth_bits)(b[2] | (uint32_t)b[3] << 8), d, m, out);
+        ROW_FN(scale_16)(q >> 4 | ROW_FN(fifth_bits)(b[4] | (uint32_t)b[5] << 8), d, m, out + 16);
     }
 }
 
@@ -75,42 +88,41 @@ ROW_TARGET static void ROW_FN(decode_q8_0)(const uint8_t *restrict b, float *res
     }
 }
 
-ROW_TARGET static void ROW_FN(decode_q4_k)(const uint8_t *restrict b, float *restrict out, uint32_t count)
+ROW_TARGET static void ROW_FN(decode_q4_k)(const uint8_t *b, float *out, uint32_t count)
 {
     for (uint32_t n = 0; n < count; n++, b += 144) {
         const float d = half_at(b), dmin = half_at(b + 2);
         const uint8_t *s = b + 4, *q = b + 16;
         for (int pair = 0; pair < 4; pair++, q += 32, out += 64) {
-            float scale[2], minimum[2];
+            float scale[2], m[2];
             for (int i = 0; i < 2; i++) {
                 const int g = 2 * pair + i;
                 scale[i] = d * (float)(g < 4 ? s[g] & 63 : (s[g + 4] & 15) | (s[g - 4] >> 6) << 4);
-                minimum[i] = dmin * (float)(g < 4 ? s[g + 4] & 63 : s[g + 4] >> 4 | (s[g] >> 6) << 4);
+                m[i] = -dmin * (float)(g < 4 ? s[g + 4] & 63 : s[g + 4] >> 4 | (s[g] >> 6) << 4);
             }
-            for (int i = 0; i < 32; i++)
-                out[i] = scale[0] * (float)(q[i] & 15) - minimum[0];
-            for (int i = 0; i < 32; i++)
-                out[32 + i] = scale[1] * (float)(q[i] >> 4) - minimum[1];
+            for (int i = 0; i < 32; i += 16) {
+                const bytes_16 v = load_16(q + i);
+                ROW_FN(scale_16)(v & 15, scale[0], m[0], out + i);
+                ROW_FN(scale_16)(v >> 4, scale[1], m[1], out + 32 + i);
+            }
         }
     }
 }
 
-ROW_TARGET static void ROW_FN(decode_q6_k)(const uint8_t *restrict b, float *restrict out, uint32_t count)
+ROW_TARGET static void ROW_FN(decode_q6_k)(const uint8_t *b, float *out, uint32_t count)
 {
-    for (uint32_t n = 0; n < count; n++, b += 210) {
+    for (uint32_t n = 0; n < count; n++, b += 210, out += 256) {
         const float d = half_at(b + 208);
+        const int8_t *scales = (const int8_t *)(b + 192);
         for (int half = 0; half < 2; half++)
-            for (int g = 0; g < 4; g++, out += 32) {
-                const uint8_t *low = b + half * 64 + g % 2 * 32, *high = b + 128 + half * 32;
-                const int8_t *scales = (const int8_t *)(b + 192) + half * 8 + g * 2;
-                const int low_shift = g / 2 * 4, high_shift = g * 2;
-                for (int part = 0; part < 2; part++) {
-                    const float scale = d * (float)scales[part];
-                    for (int i = 16 * part; i < 16 * part + 16; i++)
-                        out[i] = scale * (float)(((low[i] >> low_shift & 15) |
-                                                  (high[i] >> high_shift & 3) << 4) -
-                                                 32);
-                }
+            for (int i = 0; i < 4;
+                 i++) { /* 16 bytes of low nibbles: weights from 16 i and from 64 + 16 i on */
+                const bytes_16 low = load_16(b + half * 64 + i * 16);
+                const bytes_16 high = load_16(b + 128 + half * 32 + i % 2 * 16) >> (uint8_t)(i / 2 * 2);
+                const float d0 = d * (float)scales[half * 8 + i], d1 = d * (float)scales[half * 8 + 4 + i];
+                ROW_FN(scale_16)((low & 15) | (high & 3) << 4, d0, -32.0f * d0, out + half * 128 + i * 16);
+                ROW_FN(scale_16)
+                (low >> 4 | (high >> 4 & 3) << 4, d1, -32.0f * d1, out + half * 128 + 64 + i * 16);
             }
     }
 }
@@ -139,10 +151,10 @@ ROW_TARGET static void ROW_FN(decode)(uint32_t type, const uint8_t *b, float *ou
 #define ROW_LANE_SUMS(a, b, c, d, out)                                                                       \
     do {                                                                                                     \
         const quad a_ = ROW_HALVES(a), b_ = ROW_HALVES(b), c_ = ROW_HALVES(c), d_ = ROW_HALVES(d);           \
-        const quad ab = __builtin_shufflevector(a_, b_, 0, 4, 1, 5) +                                        \
-                        __builtin_shufflevector(a_, b_, 2, 6, 3, 7);                                         \
-        const quad cd = __builtin_shufflevector(c_, d_, 0, 4, 1, 5) +                                        \
-                        __builtin_shufflevector(c_, d_, 2, 6, 3, 7);                                         \
+        const quad ab =                                                                                      \
+            __builtin_shufflevector(a_, b_, 0, 4, 1, 5) + __builtin_shufflevector(a_, b_, 2, 6, 3, 7);       \
+        const quad cd =                                                                                      \
+            __builtin_shufflevector(c_, d_, 0, 4, 1, 5) + __builtin_shufflevector(c_, d_, 2, 6, 3, 7);       \
         out = __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);     \
     } while (0)
 
@@ -195,18 +207,19 @@ ROW_TARGET static void ROW_FN(group)(const sl_row_products *job, uint64_t first,
     for (uint32_t k = 0; k < job->n_k; k += STRIP) {
         const uint32_t n = job->n_k - k < STRIP ? job->n_k - k : STRIP;
         for (uint32_t r = 0; r < rows; r++)
-            ROW_FN(decode)(job->type, job->w + (first + r) * job->row_bytes + k / block_weights * block_bytes,
-                           w + r * STRIP, n / block_weights);
+            ROW_FN(decode)
+            (job->type, job->w + (first + r) * job->row_bytes + k / block_weights * block_bytes,
+             w + r * STRIP, n / block_weights);
         const float *x = job->x + begin * job->x_stride + k;
         uint32_t t = 0;
         for (; t + 3 <= count; t += 3)
             for (uint32_t r = 0; r < SL_ROW_GROUP; r += 4)
-                ROW_FN(tile_4x3)(w + r * STRIP, x + t * job->x_stride, job->x_stride, n,
-                                 sums + t * SL_ROW_GROUP + r);
+                ROW_FN(tile_4x3)
+                (w + r * STRIP, x + t * job->x_stride, job->x_stride, n, sums + t * SL_ROW_GROUP + r);
         if (count - t == 2)
             for (uint32_t r = 0; r < SL_ROW_GROUP; r += 4)
-                ROW_FN(tile_4x2)(w + r * STRIP, x + t * job->x_stride, job->x_stride, n,
-                                 sums + t * SL_ROW_GROUP + r);
+                ROW_FN(tile_4x2)
+                (w + r * STRIP, x + t * job->x_stride, job->x_stride, n, sums + t * SL_ROW_GROUP + r);
         else if (count - t == 1)
             ROW_FN(tile_8x1)(w, x + t * job->x_stride, job->x_stride, n, sums + t * SL_ROW_GROUP);
     }

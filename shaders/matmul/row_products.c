@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* A strip of 8 rows is 16 KiB: half a first-level cache, the other half is for activations. Both are multiples
- * of every block. */
+/* A strip of 8 rows is 16 KiB: half a first-level cache, the other half is for activations. Both are
+ * multiples of every block. */
 #define STRIP       512u
 #define TOKEN_BLOCK 128u
 
@@ -16,6 +16,23 @@ static inline float half_at(const uint8_t *p)
 {
     return sl_half_to_float((uint16_t)(p[0] | p[1] << 8));
 }
+
+typedef uint8_t bytes_16 __attribute__((vector_size(16)));
+typedef uint64_t words_2 __attribute__((vector_size(16)));
+
+static inline bytes_16 load_16(const uint8_t *p)
+{
+    bytes_16 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* gcc peels loops of 16 before it would vectorize them. */
+#if defined __GNUC__ && !defined __clang__
+#define ROW_ROLLED _Pragma("GCC unroll 1")
+#else
+#define ROW_ROLLED
+#endif
 
 #define ROW_FN(name) name##_base
 #define ROW_TARGET
