@@ -30,11 +30,11 @@ typedef uint64_t sl_addr;
 #define SL_TOPK_MAX           256u
 #define SL_MATVEC_COLUMNS_MAX 8u
 
-/* y[t][:] = scale * table[tokens[t]][:]; zeros for an id >= n_vocab. The key is the weight type of the table.
- */
+/* y[t][:] = scale * table[tokens[t]][:]; zeros for an id >= n_vocab. The key is the weight type of the table,
+ * and weight_type says it again for the C side (as in every product with weights). */
 struct sl_push_embed {
     sl_addr table, tokens, y;
-    uint32_t n_embd, n_vocab, n_tokens, y_stride, row_bytes;
+    uint32_t n_embd, n_vocab, n_tokens, y_stride, row_bytes, weight_type;
     float scale;
 };
 
@@ -49,10 +49,11 @@ struct sl_push_rms_norm {
 
 /* y[t][r] = sum_k w[r][k] * x[t][k] + bias[r] + add[t][r]; bias, add may be 0; add has y's stride and may be
  * y. Rows of w are row_bytes apart, blocks of the weight type (the key). matvec: n_tokens <=
- * SL_MATVEC_COLUMNS_MAX and equal to specialization constant SL_SPEC_COLUMNS; matmul: any n_tokens. */
+ * SL_MATVEC_COLUMNS_MAX and equal to specialization constant SL_SPEC_COLUMNS; matmul: any n_tokens. w is a
+ * multiple of 16 bytes. x is read in vectors of four where x and x_stride * 4 are multiples of 16 bytes. */
 struct sl_push_matmul {
     sl_addr w, x, y, bias, add;
-    uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes;
+    uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes, weight_type;
 };
 
 /* Rotates the first rot_dim of each head of x[t][h][:] (heads contiguous, tokens token_stride apart) in
@@ -174,7 +175,7 @@ struct sl_push_moe_route {
  * weight type. */
 struct sl_push_moe_matvec {
     sl_addr w, x, y, ids;
-    uint32_t n_out, n_k, n_used, n_tokens, n_experts, x_stride, x_per_slot, row_bytes;
+    uint32_t n_out, n_k, n_used, n_tokens, n_experts, x_stride, x_per_slot, row_bytes, weight_type;
 };
 
 /* y[t][:] = add[t][:] + sum_s weights[t][s] * x[t][s][:]; add may be 0 or y. x contiguous. */
