@@ -592,6 +592,7 @@ static sl_status sync_wait(sl_io_engine *e, const sl_io_read *read, uint64_t *ou
 static sl_status bounce_reserve(sl_io_engine *e, uint64_t size, sl_diag *diag)
 {
     if (e->bounce_size >= size) return SL_OK;
+    size = SL_MAX(size, SL_IO_ARENA_ALIGNMENT_BYTES);
     if (e->sync_request->live) return sl_fail(diag, SL_ERR_IO, "io: an earlier read never came back");
     sl_free(e->bounce);
     e->bounce_size = 0;
