@@ -248,9 +248,9 @@ SL_NODISCARD sl_status sl_io_cancel_all(sl_io_engine *engine, sl_diag *diag);
  * memory. *out_dropped (may be NULL): how many requests. */
 SL_NODISCARD sl_status sl_io_drain(sl_io_engine *engine, size_t *out_dropped, sl_diag *diag);
 
-/* Reads exactly `length` bytes at `offset` to `dest`, any alignment (a bounce buffer where needed), and
- * waits; other requests go on meanwhile. Not for the steady state. Errors: TRUNCATED, IO, NO_MEMORY,
- * ARGUMENT, OVERFLOW. */
+/* Reads exactly `length` bytes at `offset` to `dest`, any alignment (through the engine's bounce buffer where
+ * needed, which grows to at most 4 MiB and stays), and waits; other requests go on meanwhile, those before it
+ * come first. Errors: TRUNCATED, IO, NO_MEMORY, ARGUMENT, OVERFLOW. */
 SL_NODISCARD sl_status sl_io_read_sync(sl_io_file *file, uint64_t offset, uint64_t length, void *dest,
                                        sl_diag *diag);
 

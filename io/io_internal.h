@@ -121,6 +121,9 @@ struct sl_io_engine {
     size_t free_count, live_count; /* live_count without the sync request */
     sl_io_request_list issue, finished;
 
+    char *bounce; /* of sl_io_read_sync, for reads that are not aligned */
+    uint64_t bounce_size;
+
     sl_io_block *blocks;
     sl_io_block *free_blocks, *held, *retry;
     uint32_t in_carrier, out_blocks; /* blocks the carrier has; blocks not free */

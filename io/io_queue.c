@@ -45,6 +45,7 @@ void sl_io_queue_destroy(sl_io_engine *e)
 {
     sl_free(e->requests);
     sl_free(e->blocks);
+    sl_free(e->bounce);
     e->requests = NULL;
     e->blocks = NULL;
 }
@@ -586,10 +587,26 @@ static sl_status sync_wait(sl_io_engine *e, const sl_io_read *read, uint64_t *ou
     return sl_io_completion_fail(&c, diag);
 }
 
+/* The buffer is the engine's and only grows, so that small reads repeated (rows of a table) do not allocate.
+ */
+static sl_status bounce_reserve(sl_io_engine *e, uint64_t size, sl_diag *diag)
+{
+    if (e->bounce_size >= size) return SL_OK;
+    size = SL_MAX(size, SL_IO_ARENA_ALIGNMENT_BYTES);
+    if (e->sync_request->live) return sl_fail(diag, SL_ERR_IO, "io: an earlier read never came back");
+    sl_free(e->bounce);
+    e->bounce_size = 0;
+    e->bounce = sl_aligned_alloc(SL_IO_ARENA_ALIGNMENT_BYTES, size);
+    if (!e->bounce)
+        return sl_fail(diag, SL_ERR_NO_MEMORY, "io: no memory for a bounce buffer of %llu bytes",
+                       (unsigned long long)size);
+    e->bounce_size = size;
+    return SL_OK;
+}
+
 sl_status sl_io_read_sync(sl_io_file *file, uint64_t offset, uint64_t length, void *dest, sl_diag *diag)
 {
     sl_status st = SL_OK;
-    void *bounce = NULL;
     uint64_t bytes = 0, end;
     sl_io_range range;
     if (!file) return sl_fail(diag, SL_ERR_ARGUMENT, "io: file is NULL");
@@ -614,20 +631,16 @@ sl_status sl_io_read_sync(sl_io_file *file, uint64_t offset, uint64_t length, vo
     const uint64_t piece_max = 4u << 20;
     SL_TRY(sl_io_superset(offset, length, a, &range, diag));
     const uint64_t room = SL_MIN(range.length, piece_max);
-    bounce = sl_aligned_alloc(SL_MAX(a, 64u), room);
-    if (!bounce)
-        SL_TRY(sl_fail(diag, SL_ERR_NO_MEMORY, "%s: no memory for a bounce buffer of %llu bytes", file->path,
-                       (unsigned long long)room));
+    SL_TRY(bounce_reserve(e, room, diag));
+    char *const bounce = e->bounce;
     for (uint64_t at = range.offset; at < end;) {
         const uint64_t n = SL_MIN(range.offset + range.length - at, room);
         const sl_io_read piece = {.file = file, .offset = at, .length = n, .dest = bounce};
         SL_TRY(sync_wait(e, &piece, &bytes, diag));
         const uint64_t from = SL_MAX(at, offset), to = SL_MIN(at + bytes, end);
-        memcpy((char *)dest + (from - offset), (char *)bounce + (from - at), to - from);
+        memcpy((char *)dest + (from - offset), bounce + (from - at), to - from);
         at += n;
     }
 cleanup:
-    /* After a failure of the ring itself the read may still be under way: then the memory has to stay. */
-    if (!file->engine->sync_request->live) sl_free(bounce);
     return st;
 }

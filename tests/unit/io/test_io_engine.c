@@ -676,10 +676,15 @@ static void test_no_allocation(void **state)
 {
     fixture *f = begin(state, NULL);
     sl_io_completion c[JOBS];
+    uint8_t row[600];
     run_jobs(f, c);
+    OK(sl_io_read_sync(f->file, 4000, sizeof row, row, &f->diag));
     const uint64_t before = sl_alloc_count();
-    for (unsigned i = 0; i < 20; i++)
+    for (unsigned i = 0; i < 20; i++) {
         run_jobs(f, c);
+        OK(sl_io_read_sync(f->file, 4001 + i, sizeof row, row, &f->diag));
+        test_check(row, 4001 + i, sizeof row);
+    }
     assert_int_equal(sl_alloc_count(), before);
     end(f);
 }
