@@ -159,7 +159,7 @@ sl_status sl_kernel_set_get_variant(sl_kernel_set *set, const sl_variant *varian
             return SL_OK;
         }
     }
-    set_entry *made;
+    set_entry *made = NULL;
     sl_status st = make_entry(set, variant, spec, spec_count, &made, diag);
     if (st != SL_OK) return st;
     made->next = set->entries;

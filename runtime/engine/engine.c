@@ -333,7 +333,7 @@ sl_status sl_engine_open(const sl_engine_options *options, sl_engine **out, sl_d
     const uint64_t begin = sl_now_ns();
     sl_engine *e = sl_calloc(1, sizeof *e);
     if (!e) return sl_fail(diag, SL_ERR_NO_MEMORY, "engine");
-    uint32_t read_alignment;
+    uint32_t read_alignment = 0;
     sl_status st;
     SL_TRY(take_options(e, options, diag));
     SL_TRY(open_model(e, diag));

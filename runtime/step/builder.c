@@ -97,6 +97,7 @@ static sl_status emit_product_rows(builder *b, const product *o, uint64_t w, uin
         .x_stride = t->n_k,
         .y_stride = (uint32_t)t->n_out,
         .row_bytes = t->row_bytes,
+        .weight_type = (uint32_t)t->file->type,
     };
     const bool few = o->n_tokens <= SL_MATVEC_COLUMNS_MAX;
     sl_phase *p;
@@ -174,6 +175,7 @@ static sl_status emit_embedding(builder *b)
             .n_tokens = n_tokens,
             .y_stride = n,
             .row_bytes = t->row_bytes,
+            .weight_type = (uint32_t)t->file->type,
             .scale = b->h->embedding_scale,
         };
         st = add_phase(b, "embed", SL_K_embed, (uint32_t)t->file->type, NULL, 0, &push, sizeof push, &p);
@@ -274,7 +276,7 @@ static sl_status emit_combine(builder *b, uint32_t n_splits)
         .y_stride = stride,
     };
     sl_phase *p;
-    sl_status st = add_phase(b, "attention_combine", SL_K_attention_combine, b->h->head_dim, NULL, 0, &push,
+    sl_status st = add_phase(b, "attention_combine", SL_K_attention_combine, 0, NULL, 0, &push,
                              sizeof push, &p);
     if (st != SL_OK) return st;
     sl_phase_reads(p, w->partial);
@@ -362,6 +364,7 @@ static sl_status emit_experts(builder *b, const char *label, sl_part part, sl_ra
         .x_stride = x_stride,
         .x_per_slot = per_slot,
         .row_bytes = t->row_bytes,
+        .weight_type = (uint32_t)t->file->type,
     };
     sl_phase *p;
     sl_status st =
