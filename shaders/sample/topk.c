@@ -35,7 +35,7 @@ static void sift_down(entry *heap, uint32_t n, uint32_t i)
 static void topk_row(const struct sl_push_topk *p, uint64_t r)
 {
     const float *x = (const float *)sl_host(p->x) + r * p->x_stride;
-    entry heap[SL_TOPK_MAX];
+    entry heap[SL_TOPK_MAX] = {{0, 0}};
     for (uint32_t i = 0; i < p->k; i++)
         heap[i] = (entry){x[i], i};
     for (uint32_t i = p->k / 2; i-- > 0;)
