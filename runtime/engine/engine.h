@@ -2,7 +2,7 @@
  *
  *   device_choice.c  which device
  *   engine.c         open, close, facts
- *   weights.c        reading resident weights into device memory
+ *   load.c           reading resident weights into device memory
  *   pass.c           programs (recorded passes by shape) and running them
  *   session.c        timelines: eval, step
  *   generate.c       sampling loop, stop strings, text
