@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "hal/base/alloc.h"
-#include "hal/cpu/cpu_pool.h"
+#include "hal/cpu/cpu.h"
 #include "tests/support/test_device.h"
 
 #include <stdatomic.h>
@@ -124,6 +124,8 @@ static void destroy_with_work_behind(void **state)
     assert_int_equal(words[(1 << 18) - 1], 9);
     assert_int_equal(*(uint32_t *)sl_buffer_map(never), 0);
     /* The objects outlived their device: free them as the driver would. */
+    sl_cpu_commands_destroy(fill);
+    sl_cpu_commands_destroy(blocked);
     sl_free(sl_buffer_map(filled));
     sl_free(sl_buffer_map(never));
     sl_free(filled);
