@@ -139,7 +139,7 @@ $(OBJ)/gen/spirv_data.o: build/gen/spirv_table.S $(BUILD)/flags
 build/gen/test_shaders.h: $(sort $(wildcard tests/conformance/shaders/*)) scripts/build_shaders.py $(wildcard $(GLSLANG))
 	@$(if $(GLSLANG),,echo "there is no glslang here: make deps" >&2; exit 1)
 	@$(PYTHON) scripts/build_shaders.py --cc "$(CC)" --glslang $(GLSLANG) --shader-dir tests/conformance/shaders \
-		--out build/test --header $@
+		--list suite.list --out build/test --header $@
 	@touch $@
 $(OBJ)/tests/conformance/suite_kernels.o: build/gen/test_shaders.h
 
