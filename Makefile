@@ -33,7 +33,8 @@ OBJ := $(BUILD)/obj
 CFLAGS   ?= -g
 CPPFLAGS ?=
 ALL_CFLAGS = -std=gnu17 -Wall -Wextra -Werror -fPIC -pthread $(OPT) $(CFLAGS) $(SANFLAG)
-ALL_CPPFLAGS = -I. -Iruntime/include $(CPPFLAGS) $(INCLUDE_VULKAN) -MMD -MP
+# _GNU_SOURCE is empty, as in a source that defines it itself.
+ALL_CPPFLAGS = -D_GNU_SOURCE= -I. -Iruntime/include $(CPPFLAGS) $(INCLUDE_VULKAN) -MMD -MP
 LIBS := -luring -lpcre2-8 -ljansson -lpthread -lm -ldl
 
 # V=1 shows the commands.

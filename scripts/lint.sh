@@ -25,7 +25,7 @@ fi
 if need clang-tidy; then
     step "static analysis"
     c_files 'hal/*.c' 'io/*.c' 'shaders/*.c' 'runtime/*.c' 'tools/*.c' |
-        xargs -r -n 4 -P "$jobs" sh -c 'clang-tidy --quiet "$@" -- -std=gnu17 -I. -Iruntime/include '"$include"' \
+        xargs -r -n 4 -P "$jobs" sh -c 'clang-tidy --quiet "$@" -- -std=gnu17 -D_GNU_SOURCE= -I. -Iruntime/include '"$include"' \
             2>/dev/null' clang-tidy ||
         fail "static analysis"
 fi

@@ -30,11 +30,11 @@ typedef uint64_t sl_addr;
 #define SL_TOPK_MAX           256u
 #define SL_MATVEC_COLUMNS_MAX 8u
 
-/* y[t][:] = scale * table[tokens[t]][:]; zeros for an id >= n_vocab. The key is the weight type of the table.
- */
+/* y[t][:] = scale * table[tokens[t]][:]; zeros for an id >= n_vocab. The key is the weight type of the table,
+ * and weight_type says it again for the C side (as in every product with weights). */
 struct sl_push_embed {
     sl_addr table, tokens, y;
-    uint32_t n_embd, n_vocab, n_tokens, y_stride, row_bytes;
+    uint32_t n_embd, n_vocab, n_tokens, y_stride, row_bytes, weight_type;
     float scale;
 };
 
@@ -49,10 +49,11 @@ struct sl_push_rms_norm {
 
 /* y[t][r] = sum_k w[r][k] * x[t][k] + bias[r] + add[t][r]; bias, add may be 0; add has y's stride and may be
  * y. Rows of w are row_bytes apart, blocks of the weight type (the key). matvec: n_tokens <=
- * SL_MATVEC_COLUMNS_MAX and equal to specialization constant SL_SPEC_COLUMNS; matmul: any n_tokens. */
+ * SL_MATVEC_COLUMNS_MAX and equal to specialization constant SL_SPEC_COLUMNS; matmul: any n_tokens. w is a
+ * multiple of 16 bytes. x is read in vectors of four where x and x_stride * 4 are multiples of 16 bytes. */
 struct sl_push_matmul {
     sl_addr w, x, y, bias, add;
-    uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes;
+    uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes, weight_type;
 };
 
 /* Rotates the first rot_dim of each head of x[t][h][:] (heads contiguous, tokens token_stride apart) in
@@ -76,19 +77,20 @@ struct sl_push_kv_store {
 
 /* y[t][h][:] = softmax(scale * q[t][h] . k[j][g]) v[j][g] over the keys j of the token's sequence with j <=
  * position and (window == 0 or position - j < window); softcap > 0: scores become softcap * tanh(score /
- * softcap). Key: head size D. g = h / (H / G). attention_decode: one workgroup a (token, kv head, split):
+ * softcap). D = head_dim, the key. g = h / (H / G). attention_decode: one workgroup a (token, kv head, split):
  * with n_splits > 1 it writes partial[t][h][split][D + 2] (unnormalised sum, then maximum, then sum of
  * exponentials) for attention_combine, else y. attention_prefill: tiles of consecutive tokens; partial
  * unused. A tile may span sequences. */
 struct sl_push_attention {
     sl_addr q, k_cache, v_cache, block_table, positions, sequences, y, partial;
-    uint32_t n_heads, n_kv_heads, n_tokens, q_stride, y_stride, table_stride, window, n_splits;
+    uint32_t n_heads, n_kv_heads, head_dim, n_tokens, q_stride, y_stride, table_stride, window, n_splits;
     float scale, softcap;
 };
 
+/* y[t][h][:] from partial[t][h][n_splits][head_dim + 2]; zeros where every sum of exponentials is 0. */
 struct sl_push_attention_combine {
     sl_addr partial, y;
-    uint32_t n_heads, n_tokens, n_splits, y_stride;
+    uint32_t n_heads, head_dim, n_tokens, n_splits, y_stride;
 };
 
 #define SL_ACT_SILU 0u
@@ -173,7 +175,7 @@ struct sl_push_moe_route {
  * weight type. */
 struct sl_push_moe_matvec {
     sl_addr w, x, y, ids;
-    uint32_t n_out, n_k, n_used, n_tokens, n_experts, x_stride, x_per_slot, row_bytes;
+    uint32_t n_out, n_k, n_used, n_tokens, n_experts, x_stride, x_per_slot, row_bytes, weight_type;
 };
 
 /* y[t][:] = add[t][:] + sum_s weights[t][s] * x[t][s][:]; add may be 0 or y. x contiguous. */

@@ -14,7 +14,7 @@
     X(Q6_K, q6_k, 14, 256, 210)                                                                              \
     X(BF16, bf16, 30, 1, 2)
 
-#ifndef SL_GLSL
+#if !defined SL_GLSL && !defined SL_LIST_ONLY
 #include <stdbool.h>
 #include <stdint.h>
 

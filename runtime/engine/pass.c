@@ -1,0 +1,207 @@
+#include "runtime/engine/engine.h"
+
+#include "hal/base/alloc.h"
+#include "hal/base/checked.h"
+
+#include <string.h>
+
+static uint32_t round_up_power(uint32_t n)
+{
+    uint32_t p = 1;
+    while (p < n)
+        p *= 2;
+    return p;
+}
+
+/* Few recordings serve all batch sizes: up to SL_MATVEC_COLUMNS_MAX rows exactly, powers of two above. */
+static sl_shape shape_for(const sl_engine *e, const sl_pass_input *in)
+{
+    sl_shape s = {
+        .n_tokens = in->n_tokens, .n_outputs = in->n_outputs, .output = in->output, .prefill = in->prefill};
+    if (s.n_tokens > SL_MATVEC_COLUMNS_MAX) s.n_tokens = SL_MIN(round_up_power(s.n_tokens), e->limits.tokens);
+    if (s.n_outputs > SL_MATVEC_COLUMNS_MAX)
+        s.n_outputs = SL_MIN(round_up_power(s.n_outputs), e->limits.outputs);
+    if (s.n_tokens <= SL_MATVEC_COLUMNS_MAX) s.prefill = false; /* attention_decode takes tokens one by one */
+    return s;
+}
+
+static void program_destroy(sl_program *program)
+{
+    if (!program) return;
+    sl_recording_clear(&program->recording);
+    sl_step_clear(&program->step);
+    sl_free(program);
+}
+
+void sl_programs_clear(sl_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->program_count; i++)
+        program_destroy(engine->programs[i]);
+    engine->program_count = 0;
+}
+
+static bool same_shape(const sl_shape *a, const sl_shape *b)
+{
+    return a->n_tokens == b->n_tokens && a->n_outputs == b->n_outputs && a->output == b->output &&
+           a->prefill == b->prefill;
+}
+
+static sl_status record(sl_engine *e, const sl_shape *shape, sl_program **out, sl_diag *diag)
+{
+    sl_program *p = sl_calloc(1, sizeof *p);
+    if (!p) return sl_fail(diag, SL_ERR_NO_MEMORY, "pass of %u tokens", shape->n_tokens);
+    p->shape = *shape;
+    sl_result_copy result = {.target = e->readback};
+    if (shape->output == SL_OUTPUT_LOGITS) {
+        result.source = e->workspace;
+        result.source_offset = e->layout.work.logits.begin - sl_buffer_address(e->workspace);
+        result.size_bytes = (uint64_t)shape->n_outputs * e->model.h.n_vocab * sizeof(float);
+    } else if (shape->output != SL_OUTPUT_NONE) {
+        result.source = e->workspace;
+        result.source_offset = e->layout.work.next.begin - sl_buffer_address(e->workspace);
+        result.size_bytes = (uint64_t)shape->n_outputs * sizeof(uint32_t);
+    }
+    sl_status st;
+    SL_TRY(sl_step_build(&e->layout, e->kernels, shape, &p->step, diag));
+    SL_TRY(sl_record(e->device, &p->step, e->plan.stage_count, &result, &p->recording, diag));
+    *out = p;
+    return SL_OK;
+cleanup:
+    program_destroy(p);
+    return st;
+}
+
+static sl_status program_for(sl_engine *e, const sl_shape *shape, sl_program **out, sl_diag *diag)
+{
+    uint32_t oldest = 0;
+    for (uint32_t i = 0; i < e->program_count; i++) {
+        if (same_shape(&e->programs[i]->shape, shape)) {
+            *out = e->programs[i];
+            return SL_OK;
+        }
+        if (e->programs[i]->last_used < e->programs[oldest]->last_used) oldest = i;
+    }
+    sl_status st = record(e, shape, out, diag);
+    if (st != SL_OK) return st;
+    if (e->program_count < SL_PROGRAMS_MAX) {
+        e->programs[e->program_count++] = *out;
+    } else {
+        program_destroy(e->programs[oldest]);
+        e->programs[oldest] = *out;
+    }
+    return SL_OK;
+}
+
+/* ---- the batch
+ * ------------------------------------------------------------------------------------------------- */
+
+static uint32_t *words(sl_range host)
+{
+    return sl_host(host.begin);
+}
+
+static sl_status look_up_rows(sl_engine *e, const sl_pass_input *in, sl_diag *diag)
+{
+    const sl_model_tensor *t = sl_model_find(&e->model, SL_PART_EMBED, SL_NO_LAYER);
+    float *rows = sl_host(e->batch_host.embeddings.begin);
+    const uint32_t n = e->model.h.n_embd;
+    for (uint32_t i = 0; i < in->n_tokens; i++) {
+        float *row = rows + (uint64_t)i * n;
+        const uint64_t offset = t->file->offset_bytes + (uint64_t)in->tokens[i] * t->row_bytes;
+        sl_status st =
+            sl_io_read_sync(e->files[t->file->file_index], offset, t->row_bytes, e->embedding_row, diag);
+        if (st != SL_OK) return st;
+        e->row_read_bytes += t->row_bytes;
+        sl_weights_to_f32((uint32_t)t->file->type, e->embedding_row, row, n);
+        for (uint32_t k = 0; k < n; k++)
+            row[k] *= e->model.h.embedding_scale;
+    }
+    return SL_OK;
+}
+
+static sl_status write_batch(sl_engine *e, const sl_pass_input *in, const sl_shape *shape, sl_diag *diag)
+{
+    const sl_batch *b = &e->batch_host;
+    for (uint32_t i = 0; i < shape->n_tokens; i++) {
+        const bool real = i < in->n_tokens;
+        words(b->tokens)[i] = real ? in->tokens[i] : 0;
+        words(b->positions)[i] = real ? in->positions[i] : SL_NO_POSITION;
+        words(b->sequences)[i] = real ? in->sequences[i] : 0;
+    }
+    for (uint32_t i = 0; i < shape->n_outputs; i++)
+        words(b->out_index)[i] = i < in->n_outputs ? in->out_index[i] : SL_NO_INDEX;
+    for (uint32_t i = 0; i < e->limits.sessions; i++)
+        if (e->sessions[i])
+            memcpy(words(b->block_table) + (uint64_t)i * e->limits.pages_per_session,
+                   e->sessions[i]->table.pages, e->sessions[i]->table.count * sizeof(uint32_t));
+    return e->host_embeddings ? look_up_rows(e, in, diag) : SL_OK;
+}
+
+/* ---- running
+ * --------------------------------------------------------------------------------------------------- */
+
+static sl_status submit_segment(sl_engine *e, const sl_segment *segment, uint64_t first_number, sl_diag *diag)
+{
+    sl_semaphore_point waits[2], signals[2];
+    sl_submission s = {
+        .waits = waits, .commands = &segment->commands, .command_count = 1, .signals = signals};
+    waits[s.wait_count++] = (sl_semaphore_point){e->done, e->submitted};
+    signals[s.signal_count++] = (sl_semaphore_point){e->done, e->submitted + 1};
+    if (segment->stage) {
+        const uint64_t number = first_number + segment->stage - 1;
+        sl_status st = sl_stream_await(e->stream, number, diag);
+        if (st != SL_OK) return st;
+        waits[s.wait_count++] = (sl_semaphore_point){sl_stream_copied(e->stream), number};
+        signals[s.signal_count++] = (sl_semaphore_point){sl_stream_computed(e->stream), number};
+    }
+    sl_status st = sl_queue_submit(e->device, SL_QUEUE_COMPUTE, &s, diag);
+    if (st == SL_OK) e->submitted++;
+    return st;
+}
+
+static sl_status submit_pass(sl_engine *e, const sl_program *program, sl_diag *diag)
+{
+    const uint64_t first_number = e->passes * e->plan.stage_count + 1;
+    if (e->stream_stopped) {
+        sl_status st = sl_stream_restart(e->stream, first_number, diag);
+        if (st != SL_OK) return st;
+        e->stream_stopped = false;
+    }
+    e->passes++;
+    for (uint32_t i = 0; i < program->recording.segment_count; i++) {
+        sl_status st = submit_segment(e, &program->recording.segments[i], first_number, diag);
+        if (st != SL_OK) return st;
+    }
+    return sl_semaphore_wait(e->done, e->submitted, UINT64_MAX, diag);
+}
+
+/* A pass that stopped half way: let what was submitted finish; the stream begins anew with the next pass. */
+static void recover(sl_engine *e)
+{
+    sl_diag ignored;
+    if (sl_device_wait_idle(e->device, &ignored) != SL_OK) return; /* lost: every later call says so */
+    uint64_t value;
+    if (sl_semaphore_value(e->done, &value, &ignored) == SL_OK) e->submitted = value;
+    e->stream_stopped = e->stream != NULL;
+}
+
+sl_status sl_pass_run(sl_engine *e, const sl_pass_input *in, const uint32_t **out_next,
+                      const float **out_logits, sl_diag *diag)
+{
+    const sl_shape shape = shape_for(e, in);
+    sl_program *program = NULL;
+    sl_status st = program_for(e, &shape, &program, diag);
+    if (st == SL_OK) st = write_batch(e, in, &shape, diag);
+    if (st != SL_OK) return st;
+    st = submit_pass(e, program, diag);
+    if (st != SL_OK) {
+        recover(e);
+        return st;
+    }
+    program->last_used = e->passes;
+    e->dispatches = program->recording.dispatches;
+    e->barriers = program->recording.barriers;
+    if (out_next) *out_next = sl_buffer_map(e->readback);
+    if (out_logits) *out_logits = sl_buffer_map(e->readback);
+    return SL_OK;
+}

@@ -1,0 +1,42 @@
+/* kv.h - the paged KV cache: which pages of which session hold the keys and values of its tokens.
+ *
+ * One buffer a layer: first K, then V, each [page][kv head][SL_KV_PAGE_TOKENS][head size] f16
+ * (shaders/push.h). A page number means the same page in every layer. Pages are taken when a session grows
+ * into them and returned when it shrinks or ends; a session's pages need not be neighbours.
+ *
+ * Threads: one at a time.
+ */
+#ifndef SL_RUNTIME_KV_KV_H
+#define SL_RUNTIME_KV_KV_H
+
+#include "hal/hal.h"
+#include "runtime/model/model.h"
+#include "runtime/step/phase.h"
+
+typedef struct sl_kv {
+    uint32_t n_layers, n_pages, pages_per_session, free_count;
+    sl_buffer **buffers;  /* one a layer */
+    sl_range *k, *v;      /* device addresses, one a layer */
+    uint32_t *free_pages; /* stack */
+} sl_kv;
+
+typedef struct sl_kv_table {
+    uint32_t *pages; /* pages_per_session of them, the first `count` valid */
+    uint32_t count;
+} sl_kv_table;
+
+/* Bytes on the device for `sessions` of `context_tokens` each: 2 * 2 * layers * tokens (in whole pages) * kv
+ * heads * head size. */
+uint64_t sl_kv_bytes(const sl_hparams *h, uint32_t sessions, uint32_t context_tokens);
+
+SL_NODISCARD sl_status sl_kv_create(sl_device *device, const sl_hparams *h, uint32_t sessions,
+                                    uint32_t context_tokens, sl_kv *out, sl_diag *diag);
+void sl_kv_clear(sl_kv *kv);
+
+SL_NODISCARD sl_status sl_kv_table_create(const sl_kv *kv, sl_kv_table *out, sl_diag *diag);
+/* Makes room for exactly `tokens` tokens: takes or returns pages. SL_ERR_CONTEXT_FULL: more than a session
+ * may have, or no page is free; the table is then as before. */
+SL_NODISCARD sl_status sl_kv_table_resize(sl_kv *kv, sl_kv_table *table, uint64_t tokens, sl_diag *diag);
+void sl_kv_table_clear(sl_kv *kv, sl_kv_table *table);
+
+#endif

@@ -1,0 +1,27 @@
+/* builder.h - the one transformer builder: from a model's description to the phases of a forward pass. */
+#ifndef SL_RUNTIME_STEP_BUILDER_H
+#define SL_RUNTIME_STEP_BUILDER_H
+
+#include "runtime/step/layout.h"
+
+/* What a pass leaves behind. */
+typedef enum sl_output {
+    SL_OUTPUT_NONE,    /* only the KV cache */
+    SL_OUTPUT_LOGITS,  /* work.logits */
+    SL_OUTPUT_GREEDY,  /* work.next: the most likely token */
+    SL_OUTPUT_SAMPLED, /* work.next: drawn as batch.sample_params says, after penalties */
+} sl_output;
+
+typedef struct sl_shape {
+    uint32_t n_tokens;  /* rows computed, padding included */
+    uint32_t n_outputs; /* 0 exactly with SL_OUTPUT_NONE */
+    sl_output output;
+    bool prefill; /* runs of consecutive tokens: attention by tiles */
+} sl_shape;
+
+/* Appends the phases of one pass to `step`. Errors: SL_ERR_UNSUPPORTED when the device has no kernel for a
+ * part, SL_ERR_NO_MEMORY. */
+SL_NODISCARD sl_status sl_step_build(const sl_layout *layout, sl_kernel_set *kernels, const sl_shape *shape,
+                                     sl_step *step, sl_diag *diag);
+
+#endif

@@ -1,0 +1,61 @@
+#include "runtime/step/layout.h"
+
+#include "hal/base/checked.h"
+
+static uint64_t place(sl_range *range, uint64_t at, uint64_t elements, uint64_t element_bytes)
+{
+    *range = (sl_range){at, at + elements * element_bytes};
+    return sl_align_up(range->end, 256);
+}
+
+/* Sizes are products of figures that hparams.c has bounded: they fit 64 bits. */
+uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, uint64_t base, sl_workspace *w)
+{
+    const sl_hparams *h = &model->h;
+    const uint64_t t = limits->tokens, o = limits->outputs, q = (uint64_t)h->n_heads * h->head_dim;
+    const uint64_t kv = (uint64_t)h->n_kv_heads * h->head_dim;
+    const uint64_t ff = SL_MAX(h->n_ff, (uint64_t)h->n_used * h->n_expert_ff);
+    uint64_t at = base;
+    at = place(&w->x, at, t * h->n_embd, 4);
+    at = place(&w->h, at, t * h->n_embd, 4);
+    at = place(&w->t, at, model->arch->post_norms ? t * h->n_embd : 0, 4);
+    at = place(&w->q, at, t * q, 4);
+    at = place(&w->k, at, t * kv, 4);
+    at = place(&w->v, at, t * kv, 4);
+    at = place(&w->attention, at, t * q, 4);
+    /* A step of n tokens has splits / n of them, so that the product never exceeds `splits`. */
+    at = place(&w->partial, at, (uint64_t)limits->splits * h->n_heads * (h->head_dim + 2u), 4);
+    at = place(&w->gate, at, t * ff, 4);
+    at = place(&w->up, at, t * ff, 4);
+    at = place(&w->router, at, t * h->n_experts, 4);
+    at = place(&w->route_ids, at, t * h->n_used, 4);
+    at = place(&w->route_weights, at, t * h->n_used, 4);
+    at = place(&w->expert_out, at, t * h->n_used * h->n_embd, 4);
+    at = place(&w->out_x, at, o * h->n_embd, 4);
+    at = place(&w->out_h, at, o * h->n_embd, 4);
+    at = place(&w->logits, at, o * h->n_vocab, 4);
+    at = place(&w->topk_ids, at, o * SL_TOPK_MAX, 4);
+    at = place(&w->topk_values, at, o * SL_TOPK_MAX, 4);
+    at = place(&w->topk_lse, at, o, 4);
+    at = place(&w->topk_scratch, at, o, SL_TOPK_SCRATCH_BYTES);
+    at = place(&w->next, at, o, 4);
+    return at;
+}
+
+uint64_t sl_batch_lay_out(const sl_model *model, const sl_limits *limits, bool host_embeddings, uint64_t base,
+                          sl_batch *b)
+{
+    const uint64_t t = limits->tokens, o = limits->outputs;
+    uint64_t at = base;
+    at = place(&b->tokens, at, t, 4);
+    at = place(&b->positions, at, t, 4);
+    at = place(&b->sequences, at, t, 4);
+    at = place(&b->rows, at, t, 4);
+    at = place(&b->embeddings, at, host_embeddings ? t * model->h.n_embd : 0, 4);
+    at = place(&b->out_index, at, o, 4);
+    at = place(&b->block_table, at, (uint64_t)limits->sessions * limits->pages_per_session, 4);
+    at = place(&b->sample_params, at, o, sizeof(struct sl_sample_params));
+    at = place(&b->penalty_params, at, o, sizeof(struct sl_penalty_params));
+    at = place(&b->penalty_entries, at, o * SL_PENALTY_ENTRIES_MAX, 8);
+    return at;
+}

@@ -1,0 +1,62 @@
+/* stream.h - streamed weights: from the file through the host ring into the device ring, ahead of the
+ * kernels.
+ *
+ * One thread owns the i/o ring and the transfer queue. It walks the endless sequence of stages (pass 0 stage
+ * 1, 2, ... pass 1 stage 1, ...; the n-th of all has number n) and for each: waits until its bytes of the
+ * host ring are free, reads, waits until its bytes of the device ring are free, copies. So the drive works
+ * across layer and token boundaries, up to the capacity of the rings. Three timeline semaphores carry the
+ * numbers: copied    raised to n by the transfer queue when stage n is in the device ring computed  raised to
+ * n by the compute queue when the kernels of stage n are done (the caller's submissions do this) A read that
+ * fails stops the stream: sl_stream_await returns the error, and the pass must be given up.
+ *
+ * Threads: created, used and destroyed by one thread.
+ */
+#ifndef SL_RUNTIME_STREAM_STREAM_H
+#define SL_RUNTIME_STREAM_STREAM_H
+
+#include "hal/hal.h"
+#include "io/io.h"
+#include "runtime/plan/plan.h"
+
+typedef struct sl_stream sl_stream;
+
+typedef struct sl_stream_options {
+    sl_device *device;
+    const sl_plan *plan;             /* with stage_count > 0; outlives the stream */
+    const sl_io_options *io_options; /* for the stream's own engine; copied */
+    const char *const *paths;        /* one a file of the model */
+    uint32_t path_count;
+    sl_io_arena *arena; /* at least plan->host_ring_bytes; outlives the stream */
+    sl_buffer
+        *arena_buffer;  /* the arena as the device sees it (imported), or NULL: copied through `staging` */
+    sl_buffer *staging; /* mapped memory of the same size, when arena_buffer is NULL */
+    sl_buffer *ring;    /* device ring */
+} sl_stream_options;
+
+SL_NODISCARD sl_status sl_stream_create(const sl_stream_options *options, sl_stream **out, sl_diag *diag);
+void sl_stream_destroy(sl_stream *stream); /* stops reading; waits for copies under way */
+
+sl_semaphore *sl_stream_copied(sl_stream *stream);
+sl_semaphore *sl_stream_computed(sl_stream *stream);
+
+/* Blocks until the copy of stage number n has been submitted, so that a submission that waits for it cannot
+ * stand before it in a queue. Errors: those of the read (SL_ERR_IO, SL_ERR_TRUNCATED, ...), of the device. */
+SL_NODISCARD sl_status sl_stream_await(sl_stream *stream, uint64_t number, sl_diag *diag);
+
+/* After a failed pass: forgets what was read, checks that the files are still the ones that were opened and
+ * starts again with the first stage of a pass as number `number`; all submissions have completed. */
+SL_NODISCARD sl_status sl_stream_restart(sl_stream *stream, uint64_t number, sl_diag *diag);
+
+/* Is `file`, opened just now, the file whose header was read? SL_ERR_TRUNCATED when its size, time or inode
+ * differ. */
+SL_NODISCARD sl_status sl_file_is_models(const sl_io_file *file, const sl_gguf_file *header, sl_diag *diag);
+
+typedef struct sl_stream_stats {
+    uint64_t read_bytes; /* of completed reads */
+    uint64_t stall_ns;   /* spent in sl_stream_await */
+    sl_io_engine_info io;
+} sl_stream_stats;
+
+void sl_stream_get_stats(sl_stream *stream, sl_stream_stats *out);
+
+#endif

@@ -1,0 +1,24 @@
+// attention.glsl - what the attention kernels share: pages of the cache, visible keys, softcap.
+#define PAGE       SL_KV_PAGE_TOKENS
+#define NO_SCORE   -3.0e38 // of a key that is not visible; any score is larger
+#define IS_SCORE(s) ((s) > -2.0e38)
+
+// First row (32 of them, [PAGE][head_dim] halves) of kv head g in a page of a cache.
+uvec2 page_rows(uvec2 cache, uint page, uint g, uint n_kv_heads, uint head_dim)
+{
+    uint rows_bytes = PAGE * head_dim * 2u;
+    return offset(offset_mul(cache, page, n_kv_heads * rows_bytes), g * rows_bytes);
+}
+
+// Keys x <= j < y are seen from a position.
+uvec2 visible(uint position, uint window)
+{
+    if (position == SL_NO_POSITION) return uvec2(0u);
+    return uvec2(window != 0u && position >= window ? position - window + 1u : 0u, position + 1u);
+}
+
+// cap * tanh(s / cap). The built-in tanh may overflow for large arguments.
+float soften(float s, float cap)
+{
+    return cap * (1.0 - 2.0 / (exp(clamp(s / cap, -20.0, 20.0) * 2.0) + 1.0));
+}

@@ -1,0 +1,239 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#include "common.glsl"
+#include "attention/attention.glsl"
+
+// One workgroup: the query heads of one token (x) that share a kv head (y), over one split (z) of the keys.
+//
+// A step takes KEYS keys. Four invocations share a key for the scores: each loads every fourth 16-byte piece of its row
+// and multiplies it with the query of every head, and two shuffles add the four parts; that works at any subgroup size
+// from 4. For the values the workgroup is laid out anew: D / 8 invocations share a row, each keeps the sums of its 8
+// elements for all heads over every ROWS-th key. The rows' sums are added once at the end. V is loaded before the
+// scores are known, so that its latency hides behind them.
+SL_PUSH(sl_push_attention);
+
+layout(constant_id = 2) const uint HEADS = 8; // query heads at a time; more take another pass over the keys
+
+const uint D = SL_KEY;
+const uint PIECES = D / 8u;               // 16-byte pieces of a row of the cache
+const uint KEY_PIECES = (PIECES + 3u) / 4u; // that one invocation loads of a key
+const uint KEYS = SL_TILE_Y;
+const uint GROUP = KEYS * 4u; // what the registry gives as WORKGROUP
+const uint PAGES = KEYS / PAGE;
+const uint ROWS = GROUP / PIECES; // keys whose values are loaded at once
+const uint ROW_KEYS = (KEYS + ROWS - 1u) / ROWS;
+
+shared vec4 query[HEADS * D / 4u];
+shared float scores[2u * HEADS * KEYS];
+shared float maxima[HEADS * KEYS];     // of each subgroup, of which there are at most KEYS
+shared float maximum[2u * HEADS];      // of each head so far
+shared float scales[2u * HEADS];       // what the step multiplies earlier sums by
+shared vec4 row_sums[GROUP * 2u];
+shared float row_weights[ROWS];
+
+uint lane; // index in the workgroup; lanes of a subgroup are neighbours
+uvec4 key_data[KEY_PIECES];
+uvec4 value_data[ROW_KEYS];
+vec4 sums[HEADS * 2u];
+float weights[HEADS];
+
+void load_query(uint token, uint first_head, uint count)
+{
+    F32x4 q = F32x4(offset(offset_mul(p.q, token, p.q_stride * 4u), first_head * D * 4u));
+    for (uint i = lane; i < count * D / 4u; i += GROUP)
+        query[i] = q.at[i] * p.scale;
+    if (lane < count) maximum[lane] = NO_SCORE;
+    [[unroll]] for (uint h = 0u; h < HEADS; h++) {
+        sums[h * 2u] = sums[h * 2u + 1u] = vec4(0.0);
+        weights[h] = 0.0;
+    }
+}
+
+// Loads keys and values first .. first + KEYS - 1; those outside `range` are not touched: their memory may be anything.
+void load_step(uint first, uvec2 range, uint g, uint pages[PAGES])
+{
+    uvec2 k_rows[PAGES], v_rows[PAGES];
+    [[unroll]] for (uint i = 0u; i < PAGES; i++) {
+        k_rows[i] = page_rows(p.k_cache, pages[i], g, p.n_kv_heads, D);
+        v_rows[i] = page_rows(p.v_cache, pages[i], g, p.n_kv_heads, D);
+    }
+    uint key = lane / 4u;
+    bool seen = first + key >= range.x && first + key < range.y;
+    uvec2 rows = k_rows[0];
+    [[unroll]] for (uint j = 1u; j < PAGES; j++)
+        if (key / PAGE == j) rows = k_rows[j];
+    [[unroll]] for (uint i = 0u; i < KEY_PIECES; i++) {
+        uint piece = i * 4u + lane % 4u;
+        key_data[i] = uvec4(0u);
+        if (seen && piece < PIECES) key_data[i] = U32x4(rows).at[key % PAGE * PIECES + piece];
+    }
+    [[unroll]] for (uint i = 0u; i < ROW_KEYS; i++) {
+        key = lane / PIECES + i * ROWS;
+        rows = v_rows[0];
+        [[unroll]] for (uint j = 1u; j < PAGES; j++)
+            if (key / PAGE == j) rows = v_rows[j];
+        value_data[i] = uvec4(0u);
+        if (lane < ROWS * PIECES && key < KEYS && first + key >= range.x && first + key < range.y)
+            value_data[i] = U32x4(rows).at[key % PAGE * PIECES + lane % PIECES];
+    }
+}
+
+// Scores of this step's keys for `count` heads, and their maximum over each subgroup.
+void score_step(uint first, uvec2 range, uint count, uint parity)
+{
+    float s[HEADS];
+    [[unroll]] for (uint h = 0u; h < HEADS; h++)
+        s[h] = 0.0;
+    [[unroll]] for (uint i = 0u; i < KEY_PIECES; i++) {
+        uint piece = min(i * 4u + lane % 4u, PIECES - 1u); // past the end the key's piece is 0
+        uvec4 k = key_data[i];
+        vec4 a = vec4(unpackHalf2x16(k.x), unpackHalf2x16(k.y)), b = vec4(unpackHalf2x16(k.z), unpackHalf2x16(k.w));
+        [[unroll]] for (uint h = 0u; h < HEADS; h++) {
+            if (h < count) {
+                uint at = h * (D / 4u) + piece * 2u;
+                s[h] += dot(query[at], a) + dot(query[at + 1u], b);
+            }
+        }
+    }
+    uint key = lane / 4u;
+    bool seen = first + key >= range.x && first + key < range.y;
+    [[unroll]] for (uint h = 0u; h < HEADS; h++) {
+        if (h < count) {
+            s[h] += subgroupShuffleXor(s[h], 1u);
+            s[h] += subgroupShuffleXor(s[h], 2u);
+            if (p.softcap > 0.0) s[h] = soften(s[h], p.softcap);
+            if (!seen) s[h] = NO_SCORE;
+            float largest = subgroupMax(s[h]);
+            if (subgroupElect()) maxima[h * KEYS + gl_SubgroupID] = largest;
+            if (lane % 4u == h % 4u) scores[(parity * HEADS + h) * KEYS + key] = s[h];
+        }
+    }
+}
+
+// Turns scores into exp(score - maximum so far).
+void weigh_step(uint count, uint parity)
+{
+    for (uint i = lane; i < count * KEYS; i += GROUP) {
+        uint h = i / KEYS;
+        float before = maximum[parity * HEADS + h], now = before;
+        for (uint j = 0u; j < gl_NumSubgroups; j++)
+            now = max(now, maxima[h * KEYS + j]);
+        float s = scores[parity * HEADS * KEYS + i];
+        scores[parity * HEADS * KEYS + i] = IS_SCORE(s) ? exp(s - now) : 0.0;
+        if (i % KEYS == 0u) {
+            maximum[(1u - parity) * HEADS + h] = now;
+            scales[parity * HEADS + h] = exp(before - now);
+        }
+    }
+}
+
+void sum_step(uint count, uint parity)
+{
+    [[unroll]] for (uint h = 0u; h < HEADS; h++) {
+        if (h < count) {
+            float scale = scales[parity * HEADS + h];
+            sums[h * 2u] *= scale;
+            sums[h * 2u + 1u] *= scale;
+            weights[h] *= scale;
+        }
+    }
+    [[unroll]] for (uint i = 0u; i < ROW_KEYS; i++) {
+        uint key = lane / PIECES + i * ROWS;
+        if (key < KEYS) {
+            uvec4 v = value_data[i];
+            vec4 a = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y)), b = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
+            [[unroll]] for (uint h = 0u; h < HEADS; h++) {
+                if (h < count) {
+                    float weight = scores[(parity * HEADS + h) * KEYS + key];
+                    sums[h * 2u] += weight * a;
+                    sums[h * 2u + 1u] += weight * b;
+                    weights[h] += weight;
+                }
+            }
+        }
+    }
+}
+
+void store(uint token, uint head, uint split, uint d, vec4 total, float sum, float largest)
+{
+    if (p.n_splits == 1u) {
+        F32x4 y = F32x4(offset(offset_mul(p.y, token, p.y_stride * 4u), head * D * 4u));
+        y.at[d / 4u] = sum > 0.0 ? total / sum : vec4(0.0);
+        return;
+    }
+    F32 y = F32(offset_mul(p.partial, (token * p.n_heads + head) * p.n_splits + split, (D + 2u) * 4u));
+    y.at[d] = total.x;
+    y.at[d + 1u] = total.y;
+    y.at[d + 2u] = total.z;
+    y.at[d + 3u] = total.w;
+    if (d == 0u) {
+        y.at[D] = sum > 0.0 ? largest : uintBitsToFloat(0xff800000u);
+        y.at[D + 1u] = sum;
+    }
+}
+
+// Adds up the rows, one head at a time.
+void store_heads(uint token, uint first_head, uint count, uint split, uint parity)
+{
+    [[unroll]] for (uint h = 0u; h < HEADS; h++) {
+        if (h < count) {
+            row_sums[lane * 2u] = sums[h * 2u];
+            row_sums[lane * 2u + 1u] = sums[h * 2u + 1u];
+            if (lane < ROWS * PIECES && lane % PIECES == 0u) row_weights[lane / PIECES] = weights[h];
+            barrier();
+            if (lane < D / 4u) {
+                vec4 total = vec4(0.0);
+                float sum = 0.0;
+                for (uint row = 0u; row < ROWS; row++) {
+                    total += row_sums[row * PIECES * 2u + lane];
+                    sum += row_weights[row];
+                }
+                store(token, first_head + h, split, lane * 4u, total, sum, maximum[parity * HEADS + h]);
+            }
+            barrier();
+        }
+    }
+}
+
+// The split's range of keys: an equal share of the pages that the token sees.
+uvec2 split_range(uvec2 range, uint split)
+{
+    if (range.x >= range.y) return uvec2(0u);
+    uint first = range.x / PAGE, last = (range.y - 1u) / PAGE;
+    uint share = (last - first + p.n_splits) / p.n_splits;
+    uint from = first + split * share;
+    if (from > last) return uvec2(0u);
+    return uvec2(max(range.x, from * PAGE), min(range.y, (from + share) * PAGE));
+}
+
+void main()
+{
+    lane = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
+    uint token = gl_WorkGroupID.x, g = gl_WorkGroupID.y, split = gl_WorkGroupID.z;
+    uint group = p.n_heads / p.n_kv_heads;
+    uint position = U32(p.positions).at[token];
+    uvec2 range = split_range(visible(position, p.window), split);
+    uvec2 table_at = p.block_table;
+    if (range.y != 0u) table_at = offset_mul(table_at, U32(p.sequences).at[token], p.table_stride * 4u);
+    U32 table = U32(table_at);
+
+    for (uint done = 0u; done < group; done += HEADS) {
+        uint first_head = g * group + done, count = min(HEADS, group - done), parity = 0u;
+        load_query(token, first_head, count);
+        barrier();
+        uint pages[PAGES];
+        for (uint first = range.x / PAGE * PAGE; first < range.y; first += KEYS) {
+            [[unroll]] for (uint i = 0u; i < PAGES; i++)
+                pages[i] = first + i * PAGE < range.y ? table.at[first / PAGE + i] : 0u;
+            load_step(first, range, g, pages);
+            score_step(first, range, count, parity);
+            barrier();
+            weigh_step(count, parity);
+            barrier();
+            sum_step(count, parity);
+            parity = 1u - parity;
+        }
+        store_heads(token, first_head, count, split, parity);
+    }
+}

@@ -1,0 +1,250 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#include "common.glsl"
+#include "attention/attention.glsl"
+
+// One workgroup: SL_TILE_X consecutive tokens (y) of one query head (x), over the keys one page at a time with running
+// maxima and sums, so that nothing grows with the length. Source: Dao et al. 2022 (FlashAttention).
+//
+// Both products are register tiles over f32 staging in shared memory: 4 query rows by SCORE_COLUMNS keys, and 4 query
+// rows by SUM_COLUMNS groups of 4 elements. Q and K are staged in chunks of the head size; Q is read again for every
+// page, from the cache, which leaves room for four workgroups on a multiprocessor. Rows of the staging are one vec4
+// longer than their data, so that rows fall into different banks.
+//
+// Tokens of a tile that belong to one sequence form a run; runs are done one after another. Usually there is one. The
+// tiles with the largest numbers start first: in a prompt they have the most keys.
+SL_PUSH(sl_push_attention);
+
+const uint D = SL_KEY;
+const uint D4 = D / 4u;
+const uint TOKENS = SL_TILE_X;
+const uint GROUP = 128u;                             // what the registry gives as WORKGROUP
+const uint DOWN = TOKENS / 4u;                       // invocations down a tile ...
+const uint ACROSS = GROUP / DOWN;                    // ... and across
+const uint SCORE_COLUMNS = PAGE / ACROSS;            // keys of an invocation
+const uint SUM_COLUMNS = (D4 + ACROSS - 1u) / ACROSS; // vec4 of an invocation
+const uint CHUNK4 = D % 32u == 0u ? 8u : 4u;         // vec4 of Q and K staged at a time
+const uint STRIDE = CHUNK4 + 1u;
+const uint K_STAGE = TOKENS * STRIDE;                // where K begins behind Q
+const uint V_KEYS = D <= 64u ? 32u : D <= 128u ? 16u : 8u; // keys of V staged at a time
+const uint STAGE = max((TOKENS + PAGE) * STRIDE, V_KEYS * D4);
+const uint WEIGHT_STRIDE = PAGE / 4u + 1u;
+const uint ROW_LANES = GROUP / TOKENS;               // invocations that share a row of weights
+
+shared vec4 stage[STAGE];
+shared vec4 weights[TOKENS * WEIGHT_STRIDE];
+shared float row_scale[TOKENS];
+shared uvec2 row_range[TOKENS];
+shared uint row_sequence[TOKENS];
+
+uint lane, down, across, first_token, head, g;
+vec4 sums[4][SUM_COLUMNS];
+float row_maximum, row_sum; // of row lane / ROW_LANES
+
+void load_rows()
+{
+    if (lane < TOKENS) {
+        uint token = first_token + lane;
+        row_range[lane] = uvec2(0u);
+        row_sequence[lane] = 0u;
+        if (token < p.n_tokens) {
+            row_range[lane] = visible(U32(p.positions).at[token], p.window);
+            row_sequence[lane] = U32(p.sequences).at[token];
+        }
+    }
+    barrier();
+}
+
+// The run that begins at the first row from `row` on that sees a key: its rows x .. y - 1 and the keys z .. w - 1 that
+// they see. Rows without keys (padding) do not end it.
+uvec4 next_run(uint row)
+{
+    while (row < TOKENS && row_range[row].y == 0u)
+        row++;
+    uvec4 run = uvec4(row, row, 0xffffffffu, 0u);
+    uint sequence = row_sequence[min(row, TOKENS - 1u)];
+    for (; row < TOKENS; row++) {
+        uvec2 range = row_range[row];
+        if (range.y == 0u) continue;
+        if (row_sequence[row] != sequence) break;
+        run = uvec4(run.x, row + 1u, min(run.z, range.x), max(run.w, range.y));
+    }
+    return run;
+}
+
+void stage_query(uint chunk)
+{
+    [[unroll]] for (uint i = 0u; i < TOKENS * CHUNK4 / GROUP; i++) {
+        uint at = i * GROUP + lane, row = at / CHUNK4, column = at % CHUNK4;
+        uint token = min(first_token + row, p.n_tokens - 1u);
+        F32x4 q = F32x4(offset(offset_mul(p.q, token, p.q_stride * 4u), head * D * 4u));
+        stage[row * STRIDE + column] = q.at[chunk * CHUNK4 + column];
+    }
+}
+
+void stage_keys(U32x4 rows, uint chunk, uvec2 keys)
+{
+    const uint pieces = CHUNK4 / 2u;
+    if (lane < PAGE * pieces) {
+        uint key = lane / pieces, piece = lane % pieces;
+        uvec4 k = uvec4(0u);
+        if (key >= keys.x && key < keys.y) k = rows.at[key * (D / 8u) + chunk * pieces + piece];
+        uint at = K_STAGE + key * STRIDE + piece * 2u;
+        stage[at] = vec4(unpackHalf2x16(k.x), unpackHalf2x16(k.y));
+        stage[at + 1u] = vec4(unpackHalf2x16(k.z), unpackHalf2x16(k.w));
+    }
+}
+
+// Keys outside keys.x .. keys.y - 1 are not touched: their memory may be anything, and 0 times that anything.
+void stage_values(U32x4 rows, uint first, uvec2 keys)
+{
+    const uint pieces = D / 8u;
+    for (uint i = lane; i < V_KEYS * pieces; i += GROUP) {
+        uint key = first + i / pieces;
+        uvec4 v = uvec4(0u);
+        if (key >= keys.x && key < keys.y) v = rows.at[first * pieces + i];
+        stage[i * 2u] = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
+        stage[i * 2u + 1u] = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
+    }
+}
+
+// Scores of all rows with the keys of a page that begins at key `first`, into `weights`.
+void score_page(U32x4 k_rows, uint first, uvec2 keys, uvec2 ranges[4])
+{
+    float s[4][SCORE_COLUMNS];
+    [[unroll]] for (uint i = 0u; i < 4u; i++)
+        [[unroll]] for (uint j = 0u; j < SCORE_COLUMNS; j++)
+            s[i][j] = 0.0;
+    for (uint chunk = 0u; chunk < D4 / CHUNK4; chunk++) {
+        barrier();
+        stage_query(chunk);
+        stage_keys(k_rows, chunk, keys);
+        barrier();
+        [[unroll]] for (uint c = 0u; c < CHUNK4; c++) {
+            vec4 q[4];
+            [[unroll]] for (uint i = 0u; i < 4u; i++)
+                q[i] = stage[(down + DOWN * i) * STRIDE + c];
+            [[unroll]] for (uint j = 0u; j < SCORE_COLUMNS; j++) {
+                vec4 k = stage[K_STAGE + (across + ACROSS * j) * STRIDE + c];
+                [[unroll]] for (uint i = 0u; i < 4u; i++)
+                    s[i][j] += dot(q[i], k);
+            }
+        }
+    }
+    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+        [[unroll]] for (uint j = 0u; j < SCORE_COLUMNS; j++) {
+            uint column = across + ACROSS * j, key = first + column;
+            float score = s[i][j] * p.scale;
+            if (p.softcap > 0.0) score = soften(score, p.softcap);
+            if (key < ranges[i].x || key >= ranges[i].y) score = NO_SCORE;
+            weights[(down + DOWN * i) * WEIGHT_STRIDE + column / 4u][column % 4u] = score;
+        }
+    }
+    barrier();
+}
+
+// Turns a row of scores into exp(score - maximum so far); the factor for earlier sums into row_scale.
+void weigh_page()
+{
+    const uint count = PAGE / 4u / ROW_LANES;
+    uint row = lane / ROW_LANES, at = row * WEIGHT_STRIDE + lane % ROW_LANES;
+    vec4 s[count];
+    float largest = row_maximum, sum = 0.0;
+    [[unroll]] for (uint i = 0u; i < count; i++) {
+        s[i] = weights[at + i * ROW_LANES];
+        largest = max(largest, max(max(s[i].x, s[i].y), max(s[i].z, s[i].w)));
+    }
+    [[unroll]] for (uint step = 1u; step < ROW_LANES; step *= 2u)
+        largest = max(largest, subgroupShuffleXor(largest, step));
+    [[unroll]] for (uint i = 0u; i < count; i++) {
+        vec4 w = exp(s[i] - largest);
+        [[unroll]] for (uint e = 0u; e < 4u; e++)
+            if (!IS_SCORE(s[i][e])) w[e] = 0.0;
+        weights[at + i * ROW_LANES] = w;
+        sum += w.x + w.y + w.z + w.w;
+    }
+    [[unroll]] for (uint step = 1u; step < ROW_LANES; step *= 2u)
+        sum += subgroupShuffleXor(sum, step);
+    float scale = exp(row_maximum - largest);
+    row_maximum = largest;
+    row_sum = row_sum * scale + sum;
+    if (lane % ROW_LANES == 0u) row_scale[row] = scale;
+    barrier();
+}
+
+void sum_page(U32x4 v_rows, uvec2 keys)
+{
+    [[unroll]] for (uint i = 0u; i < 4u; i++)
+        [[unroll]] for (uint j = 0u; j < SUM_COLUMNS; j++)
+            sums[i][j] *= row_scale[down + DOWN * i];
+    for (uint first = 0u; first < PAGE; first += V_KEYS) {
+        if (first != 0u) barrier();
+        stage_values(v_rows, first, keys);
+        barrier();
+        [[unroll]] for (uint k4 = 0u; k4 < V_KEYS / 4u; k4++) {
+            vec4 w[4];
+            [[unroll]] for (uint i = 0u; i < 4u; i++)
+                w[i] = weights[(down + DOWN * i) * WEIGHT_STRIDE + first / 4u + k4];
+            [[unroll]] for (uint e = 0u; e < 4u; e++) {
+                [[unroll]] for (uint j = 0u; j < SUM_COLUMNS; j++) {
+                    vec4 v = stage[(k4 * 4u + e) * D4 + min(across + ACROSS * j, D4 - 1u)];
+                    [[unroll]] for (uint i = 0u; i < 4u; i++)
+                        sums[i][j] += w[i][e] * v;
+                }
+            }
+        }
+    }
+}
+
+void do_run(uvec4 run)
+{
+    uvec2 ranges[4];
+    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+        uint row = down + DOWN * i;
+        ranges[i] = row >= run.x && row < run.y ? row_range[row] : uvec2(0u);
+    }
+    U32 table = U32(offset_mul(p.block_table, row_sequence[run.x], p.table_stride * 4u));
+    for (uint first = run.z / PAGE * PAGE; first < run.w; first += PAGE) {
+        uint page = table.at[first / PAGE];
+        uvec2 keys = uvec2(max(run.z, first) - first, min(run.w - first, PAGE));
+        score_page(U32x4(page_rows(p.k_cache, page, g, p.n_kv_heads, D)), first, keys, ranges);
+        weigh_page();
+        sum_page(U32x4(page_rows(p.v_cache, page, g, p.n_kv_heads, D)), keys);
+    }
+}
+
+void store_rows()
+{
+    if (lane % ROW_LANES == 0u) row_scale[lane / ROW_LANES] = row_sum > 0.0 ? 1.0 / row_sum : 0.0;
+    barrier();
+    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+        uint row = down + DOWN * i, token = first_token + row;
+        if (token < p.n_tokens) {
+            F32x4 y = F32x4(offset(offset_mul(p.y, token, p.y_stride * 4u), head * D * 4u));
+            [[unroll]] for (uint j = 0u; j < SUM_COLUMNS; j++)
+                if (across + ACROSS * j < D4) y.at[across + ACROSS * j] = sums[i][j] * row_scale[row];
+        }
+    }
+}
+
+void main()
+{
+    lane = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
+    down = lane / ACROSS;
+    across = lane % ACROSS;
+    head = gl_WorkGroupID.x;
+    g = head / (p.n_heads / p.n_kv_heads);
+    first_token = (gl_NumWorkGroups.y - 1u - gl_WorkGroupID.y) * TOKENS;
+    row_maximum = NO_SCORE;
+    row_sum = 0.0;
+    [[unroll]] for (uint i = 0u; i < 4u; i++)
+        [[unroll]] for (uint j = 0u; j < SUM_COLUMNS; j++)
+            sums[i][j] = vec4(0.0);
+
+    load_rows();
+    for (uvec4 run = next_run(0u); run.x < run.y; run = next_run(run.y))
+        do_run(run);
+    barrier();
+    store_rows();
+}

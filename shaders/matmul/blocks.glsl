@@ -1,0 +1,306 @@
+// blocks.glsl - weights as the file stores them, decoded in registers. SL_KEY is the weight type.
+//
+// A chunk is what one invocation reads at once: CHUNK_RUNS runs of 16 consecutive weights each. Consecutive chunks are
+// consecutive in memory, so that neighbouring invocations read neighbouring bytes.
+//   chunk_load(row, i, n_k)   reads chunk i of the row at address `row`
+//   chunk_run(chunk, which)   decodes one of its runs
+//   chunk_k(i, which)         index of the run's first weight within the row
+//   run_chunk(j), run_which(j)  the inverse: where weights 16 j .. 16 j + 15 are
+//
+// Loads are aligned 32-bit words at least. A block that begins in the middle of a word (its size is 2 modulo 4) is put
+// together by shifts; a word is read only if it holds a byte of the block, so nothing is read beyond the page.
+// Addresses of tensors must be multiples of 16 (Q4_K) or 4 (others).
+#ifndef SL_BLOCKS_GLSL
+#define SL_BLOCKS_GLSL
+
+struct Run {
+    vec4 v[4];
+};
+
+// Number of chunks that cover n_k weights; run_count: of runs.
+uint chunk_count(uint n_k);
+uint run_count(uint n_k) { return (n_k + 15u) / 16u; }
+
+// d * q + m for 16 unsigned bytes q. A byte below an exponent of 0x64 is the half 1024 + q: exact, and on most devices
+// cheaper than an integer conversion. The 1024 is taken off within the same fma; the rounding of m - 1024 d is 2^-15 of
+// a quantization step.
+Run run_from_bytes(uvec4 q, float d, float m)
+{
+    Run run;
+    const float base = fma(-1024.0, d, m);
+    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+        const vec2 even = unpackHalf2x16((q[i] & 0x00ff00ffu) | 0x64006400u);
+        const vec2 odd = unpackHalf2x16(((q[i] >> 8) & 0x00ff00ffu) | 0x64006400u);
+        run.v[i] = fma(vec4(even.x, odd.x, even.y, odd.y), vec4(d), vec4(base));
+    }
+    return run;
+}
+
+U32 words_of(uvec2 address) { return U32(uvec2(address.x & ~3u, address.y)); }
+
+// Word at two bytes before the end of `high` when the block is aligned, `high` itself when it is not (see *_load).
+uint funnel(uint low, uint high, bool halfway) { return halfway ? high : (low >> 16) | (high << 16); }
+
+float half_at(uint word, bool halfway)
+{
+    const vec2 pair = unpackHalf2x16(word);
+    return halfway ? pair.y : pair.x;
+}
+
+#if SL_KEY == 12 // Q4_K: d, dmin, 12 bytes of 6-bit scales and minima, 128 bytes of nibbles
+
+#define CHUNK_RUNS 2
+struct Chunk {
+    uvec4 head, q;
+    uint pair;
+};
+
+uint chunk_count(uint n_k) { return n_k / 32u; }
+uint chunk_k(uint i, uint which) { return (i >> 3) * 256u + ((i >> 1) & 3u) * 64u + (i & 1u) * 16u + which * 32u; }
+uint run_chunk(uint j) { return (j >> 4) * 8u + ((j >> 2) & 3u) * 2u + (j & 1u); }
+uint run_which(uint j) { return (j >> 1) & 1u; }
+
+Chunk chunk_load(uvec2 row, uint i, uint n_k)
+{
+    Chunk c;
+    const uint block = (i >> 3) * 9u;
+    c.head = U32x4(row).at[block];
+    c.q = U32x4(row).at[block + 1u + (i & 7u)];
+    c.pair = (i >> 1) & 3u;
+    return c;
+}
+
+Run chunk_run(Chunk c, uint which)
+{
+    const vec2 dm = unpackHalf2x16(c.head.x);
+    const uint shift = (c.pair & 1u) * 16u + which * 8u;
+    const uint low = c.head.y >> shift, middle = c.head.z >> shift, high = c.head.w >> shift;
+    const bool second = c.pair >= 2u;
+    const uint scale = second ? (high & 15u) | ((low >> 2) & 48u) : low & 63u;
+    const uint minimum = second ? ((high >> 4) & 15u) | ((middle >> 2) & 48u) : middle & 63u;
+    return run_from_bytes((c.q >> (4u * which)) & 0x0f0f0f0fu, dm.x * float(scale), -dm.y * float(minimum));
+}
+
+#elif SL_KEY == 14 // Q6_K: 128 bytes of low nibbles, 64 of high pairs of bits, 16 signed scales, d
+
+#define CHUNK_RUNS 2
+struct Chunk {
+    uvec4 low, high;
+    float d0, d1;
+    uint shift;
+};
+
+uint chunk_count(uint n_k) { return n_k / 32u; }
+uint chunk_k(uint i, uint which) { return (i >> 2) * 128u + (i & 3u) * 16u + which * 64u; }
+uint run_chunk(uint j) { return (j >> 3) * 4u + (j & 3u); }
+uint run_which(uint j) { return (j >> 2) & 1u; }
+
+uvec4 load_16(U32 words, uint byte)
+{
+    const uint i = byte >> 2;
+    const bool halfway = (byte & 2u) != 0u;
+    const uvec4 v = uvec4(words.at[i], words.at[i + 1u], words.at[i + 2u], words.at[i + 3u]);
+    const uint next = words.at[i + (halfway ? 4u : 3u)];
+    return halfway ? (v >> 16) | (uvec4(v.yzw, next) << 16) : v;
+}
+
+Chunk chunk_load(uvec2 row, uint i, uint n_k)
+{
+    Chunk c;
+    U32 words = words_of(row);
+    const uint begin = (row.x & 2u) + (i >> 3) * 210u, part = (i >> 2) & 1u, quarter = i & 3u;
+    c.low = load_16(words, begin + part * 64u + quarter * 16u);
+    c.high = load_16(words, begin + 128u + part * 32u + (quarter & 1u) * 16u);
+    c.shift = (quarter >> 1) * 2u;
+    const uint s = begin + 192u + part * 8u + quarter, e = begin + 208u;
+    const int s0 = int(words.at[s >> 2] << (24u - 8u * (s & 3u))) >> 24;
+    const int s1 = int(words.at[(s + 4u) >> 2] << (24u - 8u * (s & 3u))) >> 24;
+    const float d = half_at(words.at[e >> 2], (e & 2u) != 0u);
+    c.d0 = d * float(s0);
+    c.d1 = d * float(s1);
+    return c;
+}
+
+Run chunk_run(Chunk c, uint which)
+{
+    const uvec4 q = ((c.low >> (4u * which)) & 0x0f0f0f0fu) | (((c.high >> (c.shift + 4u * which)) & 0x03030303u) << 4);
+    const float d = which == 0u ? c.d0 : c.d1;
+    return run_from_bytes(q, d, -32.0 * d);
+}
+
+#elif SL_KEY == 2 || SL_KEY == 3 || SL_KEY == 6 // Q4_0, Q4_1, Q5_0: low nibbles 0 .. 15, high nibbles 16 .. 31
+
+#define CHUNK_RUNS 2
+struct Chunk {
+    uvec4 q;
+    float d, m;
+    uint high;
+};
+
+uint chunk_count(uint n_k) { return n_k / 32u; }
+uint chunk_k(uint i, uint which) { return i * 32u + which * 16u; }
+uint run_chunk(uint j) { return j >> 1; }
+uint run_which(uint j) { return j & 1u; }
+
+Chunk chunk_load(uvec2 row, uint i, uint n_k)
+{
+    Chunk c;
+    U32 words = words_of(row);
+    c.high = 0u;
+#if SL_KEY == 3
+    const uint w = i * 5u;
+    const vec2 dm = unpackHalf2x16(words.at[w]);
+    c.d = dm.x;
+    c.m = dm.y;
+    c.q = uvec4(words.at[w + 1u], words.at[w + 2u], words.at[w + 3u], words.at[w + 4u]);
+#else
+    const uint byte = (row.x & 2u) + i * (SL_KEY == 2 ? 18u : 22u), w = byte >> 2;
+    const bool halfway = (byte & 2u) != 0u;
+    const uint w0 = words.at[w], w1 = words.at[w + 1u], w2 = words.at[w + 2u], w3 = words.at[w + 3u];
+    const uint w4 = words.at[w + 4u];
+    c.d = half_at(w0, halfway);
+#if SL_KEY == 2
+    c.m = -8.0 * c.d;
+    c.q = uvec4(funnel(w0, w1, halfway), funnel(w1, w2, halfway), funnel(w2, w3, halfway), funnel(w3, w4, halfway));
+#else
+    const uint w5 = words.at[w + 5u];
+    c.m = -16.0 * c.d;
+    c.high = funnel(w0, w1, halfway);
+    c.q = uvec4(funnel(w1, w2, halfway), funnel(w2, w3, halfway), funnel(w3, w4, halfway), funnel(w4, w5, halfway));
+#endif
+#endif
+    return c;
+}
+
+Run chunk_run(Chunk c, uint which)
+{
+    uvec4 q = (c.q >> (4u * which)) & 0x0f0f0f0fu;
+#if SL_KEY == 6
+    // Bit i of four becomes bit 4 of byte i: the multiplication copies them to disjoint places.
+    const uint bits = c.high >> (16u * which);
+    const uvec4 four = (uvec4(bits) >> uvec4(0u, 4u, 8u, 12u)) & 15u;
+    q |= ((four * 0x00204081u) & 0x01010101u) << 4;
+#endif
+    return run_from_bytes(q, c.d, c.m);
+}
+
+#elif SL_KEY == 8 // Q8_0: d, 32 signed bytes
+
+#define CHUNK_RUNS 2
+struct Chunk {
+    uvec4 q0, q1;
+    float d;
+};
+
+uint chunk_count(uint n_k) { return n_k / 32u; }
+uint chunk_k(uint i, uint which) { return i * 32u + which * 16u; }
+uint run_chunk(uint j) { return j >> 1; }
+uint run_which(uint j) { return j & 1u; }
+
+Chunk chunk_load(uvec2 row, uint i, uint n_k)
+{
+    Chunk c;
+    U32 words = words_of(row);
+    const uint byte = (row.x & 2u) + i * 34u, w = byte >> 2;
+    const bool halfway = (byte & 2u) != 0u;
+    uint v[9];
+    [[unroll]] for (uint k = 0u; k < 9u; k++) v[k] = words.at[w + k];
+    c.d = half_at(v[0], halfway);
+    [[unroll]] for (uint k = 0u; k < 4u; k++) {
+        c.q0[k] = funnel(v[k], v[k + 1u], halfway);
+        c.q1[k] = funnel(v[k + 4u], v[k + 5u], halfway);
+    }
+    return c;
+}
+
+Run chunk_run(Chunk c, uint which)
+{
+    const uvec4 q = which == 0u ? c.q0 : c.q1;
+    return run_from_bytes(q ^ 0x80808080u, c.d, -128.0 * c.d);
+}
+
+#elif SL_KEY == 0 || SL_KEY == 1 || SL_KEY == 30 // F32, F16, BF16: any n_k, rows aligned to an element
+
+#define CHUNK_RUNS 1
+#define CHUNK_PARTIAL 1
+struct Chunk {
+    Run run;
+};
+
+uint chunk_count(uint n_k) { return run_count(n_k); }
+uint chunk_k(uint i, uint which) { return i * 16u; }
+uint run_chunk(uint j) { return j; }
+uint run_which(uint j) { return 0u; }
+
+vec2 pair_of(uint word)
+{
+#if SL_KEY == 1
+    return unpackHalf2x16(word);
+#else
+    return vec2(uintBitsToFloat(word << 16), uintBitsToFloat(word & 0xffff0000u));
+#endif
+}
+
+float element(uvec2 row, uint k)
+{
+#if SL_KEY == 0
+    return F32(row).at[k];
+#else
+    const uint byte = (row.x & 2u) + 2u * k;
+    const vec2 pair = pair_of(words_of(row).at[byte >> 2]);
+    return (byte & 2u) != 0u ? pair.y : pair.x;
+#endif
+}
+
+Chunk chunk_load(uvec2 row, uint i, uint n_k)
+{
+    Chunk c;
+    const uint k = i * 16u;
+    if ((row.x & 15u) == 0u && k + 16u <= n_k) {
+#if SL_KEY == 0
+        [[unroll]] for (uint j = 0u; j < 4u; j++) c.run.v[j] = F32x4(row).at[i * 4u + j];
+#else
+        [[unroll]] for (uint j = 0u; j < 2u; j++) {
+            const uvec4 words = U32x4(row).at[i * 2u + j];
+            c.run.v[2u * j] = vec4(pair_of(words.x), pair_of(words.y));
+            c.run.v[2u * j + 1u] = vec4(pair_of(words.z), pair_of(words.w));
+        }
+#endif
+    } else {
+        [[unroll]] for (uint j = 0u; j < 16u; j++) c.run.v[j / 4u][j % 4u] = k + j < n_k ? element(row, k + j) : 0.0;
+    }
+    return c;
+}
+
+Run chunk_run(Chunk c, uint which) { return c.run; }
+
+#endif
+
+// 16 activations of f32 from x[k] on; zeros beyond n_k. x_wide: x is a multiple of 16 bytes.
+Run load_x(uvec2 x, uint k, uint n_k)
+{
+    Run run;
+#ifdef CHUNK_PARTIAL
+    const bool wide = (x.x & 15u) == 0u && k + 16u <= n_k;
+#else
+    const bool wide = (x.x & 15u) == 0u;
+#endif
+    if (wide) {
+        [[unroll]] for (uint j = 0u; j < 4u; j++) run.v[j] = F32x4(x).at[k / 4u + j];
+    } else {
+        [[unroll]] for (uint j = 0u; j < 16u; j++) run.v[j / 4u][j % 4u] = k + j < n_k ? F32(x).at[k + j] : 0.0;
+    }
+    return run;
+}
+
+float run_dot(Run a, Run b, float sum)
+{
+    [[unroll]] for (uint j = 0u; j < 4u; j++) {
+        sum = fma(a.v[j].x, b.v[j].x, sum);
+        sum = fma(a.v[j].y, b.v[j].y, sum);
+        sum = fma(a.v[j].z, b.v[j].z, sum);
+        sum = fma(a.v[j].w, b.v[j].w, sum);
+    }
+    return sum;
+}
+#endif

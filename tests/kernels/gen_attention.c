@@ -1,0 +1,368 @@
+/* gen_attention.c - cases of rope, kv_store and attention: shuffled pages, sequences of mixed lengths,
+ * padding, windows, grouped heads. Slots of the cache that no token may see hold NaNs. */
+#include "hal/base/half.h"
+#include "tests/kernels/kernel_case.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PAGE          SL_KV_PAGE_TOKENS
+#define RUNS_MAX      6
+#define SEQUENCES_MAX 4
+#define PADDING       SL_NO_POSITION
+#define COUNT(array)  (sizeof(array) / sizeof *(array))
+
+/* `count` tokens of a sequence from position `first` on; PADDING: padding tokens. */
+typedef struct run {
+    uint32_t sequence, first, count;
+} run;
+
+typedef struct plan {
+    const char *name;
+    uint32_t n_heads, n_kv_heads, window, n_splits;
+    float softcap;
+    run runs[RUNS_MAX];
+} plan;
+
+/* Positions, sequences and the block table of a plan's tokens. */
+typedef struct layout {
+    uint32_t n_tokens, n_pages, table_stride;
+    uint32_t lengths[SEQUENCES_MAX]; /* keys of a sequence */
+    const uint32_t *table;
+} layout;
+
+static uint32_t pages_of(uint32_t keys)
+{
+    return (keys + PAGE - 1) / PAGE;
+}
+
+/* Adds positions, sequences and a block table whose pages stand in random order among unused ones. Entries
+ * behind a sequence's last page name no page. */
+static layout add_layout(sl_kernel_case *c, const run *runs, uint32_t positions_at, uint32_t sequences_at,
+                         uint32_t table_at)
+{
+    layout l = {.n_pages = 2, .table_stride = 1};
+    for (uint32_t i = 0; i < RUNS_MAX; i++) {
+        l.n_tokens += runs[i].count;
+        if (!runs[i].count || runs[i].first == PADDING) continue;
+        const uint32_t keys = runs[i].first + runs[i].count;
+        uint32_t *length = &l.lengths[runs[i].sequence];
+        if (keys > *length) *length = keys;
+    }
+    uint32_t *positions =
+        sl_case_operand_add(c, positions_at, SL_CASE_IN, SL_CASE_U32, l.n_tokens * sizeof *positions);
+    uint32_t *sequences =
+        sl_case_operand_add(c, sequences_at, SL_CASE_IN, SL_CASE_U32, l.n_tokens * sizeof *sequences);
+    for (uint32_t i = 0, t = 0; i < RUNS_MAX; i++)
+        for (uint32_t j = 0; j < runs[i].count; j++, t++) {
+            positions[t] = runs[i].first == PADDING ? PADDING : runs[i].first + j;
+            sequences[t] = runs[i].sequence;
+        }
+
+    for (uint32_t s = 0; s < SEQUENCES_MAX; s++) {
+        l.n_pages += pages_of(l.lengths[s]);
+        if (pages_of(l.lengths[s]) + 1 > l.table_stride) l.table_stride = pages_of(l.lengths[s]) + 1;
+    }
+    const uint64_t entries = (uint64_t)SEQUENCES_MAX * l.table_stride;
+    uint32_t *table = sl_case_operand_add(c, table_at, SL_CASE_IN, SL_CASE_U32, entries * sizeof *table);
+    memset(table, 0xff, entries * sizeof *table);
+    uint32_t next = 0;
+    for (uint32_t s = 0; s < SEQUENCES_MAX; s++)
+        for (uint32_t i = 0; i < pages_of(l.lengths[s]); i++)
+            table[s * l.table_stride + i] = next++;
+    for (uint32_t left = next; left > 1; left--) { /* Fisher-Yates over the used entries */
+        uint32_t other = sl_case_random_below(c, left), *a = NULL, *b = NULL;
+        for (uint64_t e = 0; e < entries; e++) {
+            if (table[e] == left - 1) a = &table[e];
+            if (table[e] == other) b = &table[e];
+        }
+        const uint32_t swap = *a;
+        *a = *b;
+        *b = swap;
+    }
+    for (uint64_t e = 0; e < entries; e++)
+        if (table[e] != UINT32_MAX) table[e] += 1; /* pages 0 and n_pages - 1 belong to nobody */
+    l.table = table;
+    return l;
+}
+
+static void fill_cache(sl_kernel_case *c, uint16_t *cache, const layout *l, uint32_t n_kv_heads,
+                       uint32_t head_dim)
+{
+    const uint64_t row_halves = (uint64_t)PAGE * head_dim, page_halves = n_kv_heads * row_halves;
+    for (uint64_t i = 0; i < l->n_pages * page_halves; i++)
+        cache[i] = 0x7e00; /* NaN */
+    for (uint32_t s = 0; s < SEQUENCES_MAX; s++)
+        for (uint32_t j = 0; j < l->lengths[s]; j++)
+            for (uint32_t g = 0; g < n_kv_heads; g++) {
+                uint16_t *row = cache + l->table[s * l->table_stride + j / PAGE] * page_halves +
+                                g * row_halves + (uint64_t)(j % PAGE) * head_dim;
+                for (uint32_t d = 0; d < head_dim; d++)
+                    row[d] = sl_float_to_half(sl_case_random_float(c, -1, 1));
+            }
+}
+
+#define AT(field) ((uint32_t)offsetof(struct sl_push_attention, field))
+
+static void make_attention(sl_kernel_case *c, const plan *plan, uint32_t head_dim)
+{
+    const layout l = add_layout(c, plan->runs, AT(positions), AT(sequences), AT(block_table));
+    struct sl_push_attention push = {
+        .n_heads = plan->n_heads,
+        .n_kv_heads = plan->n_kv_heads,
+        .head_dim = head_dim,
+        .n_tokens = l.n_tokens,
+        .q_stride =
+            (plan->n_heads + 2 * plan->n_kv_heads) * head_dim, /* q, k and v as one product made them */
+        .y_stride = plan->n_heads * head_dim,
+        .table_stride = l.table_stride,
+        .window = plan->window,
+        .n_splits = plan->n_splits ? plan->n_splits : 1,
+        .scale = 1.0f / sqrtf((float)head_dim),
+        .softcap = plan->softcap,
+    };
+    memcpy(c->push, &push, sizeof push);
+    snprintf(c->name, sizeof c->name, "%s d=%u h=%u/%u t=%u w=%u s=%u", plan->name, head_dim, plan->n_heads,
+             plan->n_kv_heads, l.n_tokens, plan->window, push.n_splits);
+
+    const uint64_t q_floats = (uint64_t)l.n_tokens * push.q_stride;
+    float *q = sl_case_operand_add(c, AT(q), SL_CASE_IN, SL_CASE_F32, q_floats * sizeof *q);
+    sl_case_fill_floats(c, q, q_floats, -4, 4);
+    const uint64_t cache_bytes = (uint64_t)l.n_pages * plan->n_kv_heads * PAGE * head_dim * sizeof(uint16_t);
+    uint16_t *k = sl_case_operand_add(c, AT(k_cache), SL_CASE_IN, SL_CASE_F16, cache_bytes);
+    uint16_t *v = sl_case_operand_add(c, AT(v_cache), SL_CASE_IN, SL_CASE_F16, cache_bytes);
+    fill_cache(c, k, &l, plan->n_kv_heads, head_dim);
+    fill_cache(c, v, &l, plan->n_kv_heads, head_dim);
+    const uint64_t results = (uint64_t)l.n_tokens * plan->n_heads;
+    if (push.n_splits > 1)
+        sl_case_operand_add(c, AT(partial), SL_CASE_OUT, SL_CASE_F32,
+                            results * push.n_splits * (head_dim + 2) * sizeof(float));
+    else
+        sl_case_operand_add(c, AT(y), SL_CASE_OUT, SL_CASE_F32, results * head_dim * sizeof(float));
+}
+
+bool sl_gen_attention_decode(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const plan plans[] = {
+        {"one key", 1, 1, 0, 1, 0, {{0, 0, 1}}},
+        {"page edges", 2, 2, 0, 1, 0, {{0, 30, 4}, {1, 63, 2}}},
+        {"sequences", 9, 3, 0, 1, 0, {{2, 5, 1}, {0, 199, 1}, {1, 64, 1}, {3, 0, 1}}},
+        {"padding", 4, 2, 0, 1, 0, {{0, 40, 1}, {1, PADDING, 2}, {1, 7, 1}, {0, PADDING, 1}}},
+        {"seven heads a group", 14, 2, 0, 1, 0, {{0, 100, 2}}},
+        {"sixteen heads a group", 16, 1, 0, 1, 0, {{0, 77, 1}, {1, 31, 1}}},
+        {"window", 4, 1, 40, 1, 0, {{0, 38, 4}, {1, 150, 2}}},
+        {"window of one", 2, 1, 1, 1, 0, {{0, 31, 3}}},
+        {"softcap", 8, 2, 0, 1, 2.5f, {{0, 90, 2}}},
+        {"splits", 8, 2, 0, 3, 0, {{0, 511, 1}, {1, 320, 1}}},
+        {"more splits than pages", 6, 2, 0, 5, 0, {{0, 33, 1}, {1, 0, 1}, {2, PADDING, 1}}},
+        {"splits of a window", 4, 4, 100, 2, 30, {{0, 400, 1}, {1, 99, 2}}},
+        {"long", 4, 1, 0, 1, 0, {{0, 2000, 1}}},
+    };
+    if (index >= COUNT(plans)) return false;
+    make_attention(c, &plans[index], variant->key);
+    return true;
+}
+
+bool sl_gen_attention_prefill(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const plan plans[] = {
+        {"one token", 1, 1, 0, 1, 0, {{0, 0, 1}}},
+        {"one prompt", 9, 3, 0, 1, 0, {{0, 0, 100}}},
+        {"behind a prefix", 4, 2, 0, 1, 0, {{0, 61, 70}}},
+        {"prompts in one tile", 4, 1, 0, 1, 0, {{1, 0, 9}, {0, 0, 20}, {2, 40, 3}, {3, 95, 1}}},
+        {"padding", 2, 1, 0, 1, 0, {{0, 0, 10}, {0, PADDING, 3}, {0, 10, 5}, {1, PADDING, 1}, {1, 0, 30}}},
+        {"only padding", 2, 2, 0, 1, 0, {{0, PADDING, 5}}},
+        {"window", 4, 1, 48, 1, 0, {{0, 0, 130}, {1, 200, 20}}},
+        {"softcap", 4, 2, 0, 1, 2.5f, {{0, 3, 66}}},
+        {"a sequence twice", 2, 2, 0, 1, 0, {{0, 30, 5}, {1, 0, 5}, {0, 10, 40}}},
+    };
+    if (index >= COUNT(plans)) return false;
+    make_attention(c, &plans[index], variant->key);
+    return true;
+}
+
+#undef AT
+#define AT(field) ((uint32_t)offsetof(struct sl_push_attention_combine, field))
+
+bool sl_gen_attention_combine(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const struct {
+        uint32_t n_heads, head_dim, n_tokens, n_splits;
+    } shapes[] = {{1, 64, 1, 2}, {9, 64, 3, 5},   {4, 128, 2, 33},
+                  {3, 80, 2, 1}, {8, 256, 1, 64}, {2, 96, 2, 200}};
+    (void)variant;
+    if (index >= COUNT(shapes)) return false;
+    const uint32_t head_dim = shapes[index].head_dim, n_splits = shapes[index].n_splits;
+    const uint64_t results = (uint64_t)shapes[index].n_tokens * shapes[index].n_heads;
+    struct sl_push_attention_combine push = {
+        .n_heads = shapes[index].n_heads,
+        .head_dim = head_dim,
+        .n_tokens = shapes[index].n_tokens,
+        .n_splits = n_splits,
+        .y_stride = shapes[index].n_heads * head_dim,
+    };
+    memcpy(c->push, &push, sizeof push);
+    snprintf(c->name, sizeof c->name, "d=%u h=%u t=%u s=%u", head_dim, push.n_heads, push.n_tokens, n_splits);
+    float *part = sl_case_operand_add(c, AT(partial), SL_CASE_IN, SL_CASE_F32,
+                                      results * n_splits * (head_dim + 2) * sizeof *part);
+    for (uint64_t r = 0; r < results; r++)
+        for (uint32_t s = 0; s < n_splits; s++, part += head_dim + 2) {
+            /* The last result has no keys at all, the others miss some splits. */
+            const bool empty = (r && r == results - 1) || (s && sl_case_random_below(c, 4) == 0);
+            const float sum = empty ? 0 : sl_case_random_float(c, 1, 100);
+            sl_case_fill_floats(c, part, head_dim, -sum, sum);
+            part[head_dim] = empty ? -INFINITY : sl_case_random_float(c, -30, 30);
+            part[head_dim + 1] = sum;
+        }
+    sl_case_operand_add(c, AT(y), SL_CASE_OUT, SL_CASE_F32, results * head_dim * sizeof(float));
+    return true;
+}
+
+#undef AT
+#define AT(field) ((uint32_t)offsetof(struct sl_push_kv_store, field))
+
+/* Values of every kind that a conversion to f16 treats in its own way. */
+static float any_float(sl_kernel_case *c)
+{
+    const uint32_t bits = sl_case_random(c), sign = bits & 0x80000000u;
+    switch (sl_case_random_below(c, 12)) {
+    case 0: /* between two f16, ties among them */
+        return sl_bits_to_float(sign | (0x38000000u + ((bits & 0xffffu) << 12)));
+    case 1: /* subnormal in f16 */
+        return sl_bits_to_float(sign | (0x32800000u + (bits & 0x07ffffffu) % 0x06000000u));
+    case 2: /* around the largest f16 */
+        return sl_bits_to_float(sign | (0x477fe000u + (bits & 0x3fffu)));
+    case 3: /* any bits but NaN, whose payload is not part of the contract */
+        return isnan(sl_bits_to_float(bits)) ? sl_bits_to_float(sign | 0x7f800000u) : sl_bits_to_float(bits);
+    case 4:
+        return sl_bits_to_float(sign);
+    default:
+        return sl_case_random_float(c, -8, 8);
+    }
+}
+
+bool sl_gen_kv_store(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const struct {
+        uint32_t n_kv_heads, head_dim;
+        run runs[RUNS_MAX];
+    } shapes[] = {
+        {1, 64, {{0, 0, 1}}},
+        {3, 64, {{0, 17, 40}, {1, 0, 3}}},
+        {2, 80, {{0, 31, 2}, {2, PADDING, 3}, {1, 64, 1}}},
+        {1, 256, {{3, 5, 1}, {2, 100, 1}, {1, 31, 1}, {0, 32, 1}}},
+        {8, 128, {{0, 0, 64}}},
+        {2, 96, {{0, PADDING, 2}}},
+    };
+    (void)variant;
+    if (index >= COUNT(shapes)) return false;
+    const uint32_t n = shapes[index].n_kv_heads * shapes[index].head_dim;
+    const layout l = add_layout(c, shapes[index].runs, AT(positions), AT(sequences), AT(block_table));
+    struct sl_push_kv_store push = {
+        .n_kv_heads = shapes[index].n_kv_heads,
+        .head_dim = shapes[index].head_dim,
+        .n_tokens = l.n_tokens,
+        .k_stride = n,
+        .v_stride = n + 32,
+        .table_stride = l.table_stride,
+    };
+    memcpy(c->push, &push, sizeof push);
+    snprintf(c->name, sizeof c->name, "d=%u g=%u t=%u", push.head_dim, push.n_kv_heads, l.n_tokens);
+    float *k = sl_case_operand_add(c, AT(k), SL_CASE_IN, SL_CASE_F32, (uint64_t)l.n_tokens * n * sizeof *k);
+    float *v = sl_case_operand_add(c, AT(v), SL_CASE_IN, SL_CASE_F32,
+                                   (uint64_t)l.n_tokens * push.v_stride * sizeof *v);
+    for (uint64_t i = 0; i < (uint64_t)l.n_tokens * n; i++)
+        k[i] = any_float(c);
+    for (uint64_t i = 0; i < (uint64_t)l.n_tokens * push.v_stride; i++)
+        v[i] = any_float(c);
+    const uint32_t caches[] = {AT(k_cache), AT(v_cache)};
+    for (uint32_t i = 0; i < COUNT(caches); i++) {
+        const uint64_t bytes = (uint64_t)l.n_pages * n * PAGE * sizeof(uint16_t);
+        uint8_t *cache = sl_case_operand_add(c, caches[i], SL_CASE_IN | SL_CASE_OUT, SL_CASE_BYTES, bytes);
+        for (uint64_t j = 0; j < bytes; j++)
+            cache[j] = (uint8_t)sl_case_random(c);
+    }
+    return true;
+}
+
+#undef AT
+#define AT(field) ((uint32_t)offsetof(struct sl_push_rope, field))
+
+bool sl_gen_rope(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const struct {
+        const char *name;
+        struct sl_push_rope push; /* without addresses */
+        uint32_t last;            /* positions: random up to here */
+        bool factors;
+    } shapes[] = {
+#define ROPE(heads, dim, rot, tokens, neox)                                                                  \
+    .n_heads = heads, .head_dim = dim, .rot_dim = rot, .n_tokens = tokens, .mode = neox
+        {"normal",
+         {ROPE(9, 64, 64, 5, 0), .freq_base = 1e4f, .freq_scale = 1, .attn_factor = 1},
+         2000,
+         false},
+        {"neox",
+         {ROPE(4, 128, 128, 3, 1), .freq_base = 1e6f, .freq_scale = 1, .attn_factor = 1},
+         40000,
+         false},
+        {"far",
+         {ROPE(2, 128, 128, 40, 1), .freq_base = 5e5f, .freq_scale = 1, .attn_factor = 1},
+         131071,
+         false},
+        {"part of a head",
+         {ROPE(3, 96, 48, 7, 0), .freq_base = 1e4f, .freq_scale = 1, .attn_factor = 1},
+         9000,
+         false},
+        {"linear",
+         {ROPE(5, 256, 256, 4, 1), .freq_base = 1e6f, .freq_scale = 0.125f, .attn_factor = 1},
+         131071,
+         false},
+        {"factors",
+         {ROPE(8, 128, 128, 9, 0), .freq_base = 5e5f, .freq_scale = 1, .attn_factor = 1},
+         131071,
+         true},
+        {"yarn",
+         {ROPE(6, 128, 128, 33, 1), .freq_base = 1e6f, .freq_scale = 0.25f, .ext_factor = 1,
+          .attn_factor = 1.1386f, .corr_low = 23, .corr_high = 40},
+         131071,
+         false},
+        {"yarn, half, one step",
+         {ROPE(1, 80, 80, 12, 0), .freq_base = 1e4f, .freq_scale = 1.0f / 3, .ext_factor = 0.5f,
+          .attn_factor = 0.9f, .corr_low = 7, .corr_high = 7},
+         100000,
+         true},
+        {"one position",
+         {ROPE(1, 64, 64, 1, 1), .freq_base = 1e4f, .freq_scale = 1, .attn_factor = 1},
+         0,
+         false},
+        {"far beyond",
+         {ROPE(2, 64, 64, 40, 0), .freq_base = 1e4f, .freq_scale = 1, .attn_factor = 1},
+         1048575,
+         false},
+#undef ROPE
+    };
+    (void)variant;
+    if (index >= COUNT(shapes)) return false;
+    struct sl_push_rope push = shapes[index].push;
+    push.token_stride = push.n_heads * push.head_dim + (index % 2 ? 64 : 0);
+    memcpy(c->push, &push, sizeof push);
+    snprintf(c->name, sizeof c->name, "%s d=%u/%u h=%u t=%u", shapes[index].name, push.rot_dim, push.head_dim,
+             push.n_heads, push.n_tokens);
+    const uint64_t floats = (uint64_t)push.n_tokens * push.token_stride;
+    float *x = sl_case_operand_add(c, AT(x), SL_CASE_IN | SL_CASE_OUT, SL_CASE_F32, floats * sizeof *x);
+    sl_case_fill_floats(c, x, floats, -2, 2);
+    uint32_t *positions =
+        sl_case_operand_add(c, AT(positions), SL_CASE_IN, SL_CASE_U32, push.n_tokens * sizeof *positions);
+    for (uint32_t t = 0; t < push.n_tokens; t++)
+        positions[t] =
+            t % 6 == 4 ? PADDING : shapes[index].last - sl_case_random_below(c, shapes[index].last + 1);
+    if (shapes[index].factors) {
+        float *factors =
+            sl_case_operand_add(c, AT(factors), SL_CASE_IN, SL_CASE_F32, push.rot_dim / 2 * sizeof *factors);
+        for (uint32_t i = 0; i < push.rot_dim / 2; i++)
+            factors[i] = i < push.rot_dim / 8 ? 1.0f : sl_case_random_float(c, 0.7f, 8.0f);
+    }
+    return true;
+}
