@@ -159,8 +159,8 @@ $(BUILD)/examples/%: $(OBJ)/tools/examples/%.o $(BUILD)/libsluice.a
 $(BUILD)/tests/fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(OBJ)/tests/fuzz/replay_main.o $(BUILD)/libsluice.a
 	$(link) $(LIBS)
 # A test program: its own file, the files of its folder that are no programs, and tests/support.
-beside = $(call objects,$(filter-out $(TEST_SRC) $(FUZZ_SRC),$(wildcard $(1)/*.c)))
-$(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,tests/$$(patsubst %/,%,$$(dir $$*))) $(SUPPORT_OBJ) $(BUILD)/libsluice.a
+beside = $(call objects,$(filter-out $(TEST_SRC) $(FUZZ_SRC),$(wildcard $(1)*.c)))
+$(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,tests/$$(dir $$*)) $(SUPPORT_OBJ) $(BUILD)/libsluice.a
 	$(link) -lcmocka $(LIBS)
 build-fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(BUILD)/libsluice.a
 	$(link) -fsanitize=fuzzer $(LIBS)
