@@ -140,7 +140,7 @@ $(OBJ)/gen/spirv_data.o: build/gen/spirv_table.S $(BUILD)/flags
 build/gen/test_shaders.h: $(sort $(wildcard tests/conformance/shaders/*)) scripts/build_shaders.py $(wildcard $(GLSLANG))
 	@$(if $(GLSLANG),,echo "there is no glslang here: make deps" >&2; exit 1)
 	@$(PYTHON) scripts/build_shaders.py --cc "$(CC)" --glslang $(GLSLANG) --shader-dir tests/conformance/shaders \
-		--out build/test --header $@
+		--list suite.list --out build/test --header $@
 	@touch $@
 $(OBJ)/tests/conformance/suite_kernels.o: build/gen/test_shaders.h
 
@@ -159,8 +159,8 @@ $(BUILD)/examples/%: $(OBJ)/tools/examples/%.o $(BUILD)/libsluice.a
 $(BUILD)/tests/fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(OBJ)/tests/fuzz/replay_main.o $(BUILD)/libsluice.a
 	$(link) $(LIBS)
 # A test program: its own file, the files of its folder that are no programs, and tests/support.
-beside = $(call objects,$(filter-out $(TEST_SRC) $(FUZZ_SRC),$(wildcard $(1)/*.c)))
-$(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,tests/$$(patsubst %/,%,$$(dir $$*))) $(SUPPORT_OBJ) $(BUILD)/libsluice.a
+beside = $(call objects,$(filter-out $(TEST_SRC) $(FUZZ_SRC),$(wildcard $(1)*.c)))
+$(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,tests/$$(dir $$*)) $(SUPPORT_OBJ) $(BUILD)/libsluice.a
 	$(link) -lcmocka $(LIBS)
 build-fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(BUILD)/libsluice.a
 	$(link) -fsanitize=fuzzer $(LIBS)

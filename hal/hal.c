@@ -4,21 +4,21 @@
 
 #include "hal/base/checked.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
 static const sl_driver *const drivers[] = {&sl_driver_vulkan, &sl_driver_cpu, &sl_driver_null};
 
-static sl_status find_driver(const char *name, const sl_driver **out, sl_diag *diag)
+static const sl_driver *find_driver(const char *name)
 {
-    if (!name) return sl_fail(diag, SL_ERR_ARGUMENT, "driver: no name given");
     for (size_t i = 0; i < SL_COUNTOF(drivers); i++) {
-        if (strcmp(drivers[i]->name, name) == 0) {
-            *out = drivers[i];
-            return SL_OK;
-        }
+        if (strcmp(drivers[i]->name, name) == 0) return drivers[i];
     }
+    return NULL;
+}
+
+static sl_status no_driver(const char *name, sl_diag *diag)
+{
     return sl_fail(diag, SL_ERR_NOT_FOUND, "no driver is called '%.64s' (there are: vulkan, cpu, null)",
                    name);
 }
@@ -39,25 +39,24 @@ static sl_status seen(sl_device *device, sl_status status)
 sl_status sl_hal_enumerate(const char *driver, sl_device_info *infos, size_t capacity, size_t *out_count,
                            sl_diag *diag)
 {
-    const sl_driver *d;
-    if (!out_count || (!infos && capacity)) return sl_fail(diag, SL_ERR_ARGUMENT, "enumerate: NULL argument");
+    if (!driver || !out_count || (!infos && capacity))
+        return sl_fail(diag, SL_ERR_ARGUMENT, "enumerate: NULL argument");
     *out_count = 0;
-    sl_status st = find_driver(driver, &d, diag);
-    return st == SL_OK ? d->enumerate(infos, capacity, out_count, diag) : st;
+    const sl_driver *d = find_driver(driver);
+    return d ? d->enumerate(infos, capacity, out_count, diag) : no_driver(driver, diag);
 }
 
 sl_status sl_device_create(const char *driver, uint32_t index, const sl_device_options *options,
                            sl_device **out, sl_diag *diag)
 {
     static const sl_device_options defaults;
-    const sl_driver *d;
-    if (!out) return sl_fail(diag, SL_ERR_ARGUMENT, "device: no place for the result");
+    if (!driver || !out) return sl_fail(diag, SL_ERR_ARGUMENT, "device: NULL argument");
     *out = NULL;
     if (!options) options = &defaults;
-    sl_status st = find_driver(driver, &d, diag);
-    if (st != SL_OK) return st;
+    const sl_driver *d = find_driver(driver);
+    if (!d) return no_driver(driver, diag);
     sl_device *device = NULL;
-    st = d->device_create(index, options, &device, diag);
+    sl_status st = d->device_create(index, options, &device, diag);
     if (st != SL_OK) return st;
     device->memory_limit_bytes = options->device_memory_limit_bytes;
     *out = device;

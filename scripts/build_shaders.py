@@ -245,6 +245,7 @@ def main():
     parser.add_argument("--glslang", required=True, help="path of glslang or glslangValidator")
     parser.add_argument("--shader-dir", default="shaders")
     parser.add_argument("--out", default="build")
+    parser.add_argument("--list", default="list.h", help="file of the rows, in the shader folder")
     parser.add_argument("--header", help="write the modules into this C header instead of a table")
     args = parser.parse_args()
 
@@ -252,7 +253,7 @@ def main():
     os.makedirs(spv_dir, exist_ok=True)
     os.makedirs(gen_dir, exist_ok=True)
 
-    rows = read_rows(args.cc, args.shader_dir, os.path.join(args.shader_dir, "list.h"))
+    rows = read_rows(args.cc, args.shader_dir, os.path.join(args.shader_dir, args.list))
     features = supported_features(args.glslang)
     if rows and "base" not in features:
         fail(f"{args.glslang} does not compile a trivial shader")

@@ -237,12 +237,14 @@ sl_status sl_cpu_queue_submit(sl_device *device, sl_queue queue, const sl_submis
     } else {
         s = sl_malloc(sizeof *s);
     }
-    sl_status st = s ? claim_commands(submission, diag) : sl_fail(diag, SL_ERR_NO_MEMORY, "submission");
+    if (!s) {
+        pthread_mutex_unlock(&d->lock);
+        return sl_fail(diag, SL_ERR_NO_MEMORY, "submission");
+    }
+    sl_status st = claim_commands(submission, diag);
     if (st != SL_OK) {
-        if (s) {
-            s->next = d->spare;
-            d->spare = s;
-        }
+        s->next = d->spare;
+        d->spare = s;
         pthread_mutex_unlock(&d->lock);
         return st;
     }

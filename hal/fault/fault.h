@@ -4,9 +4,9 @@
  * Every hal.h function that returns sl_status and takes the wrapped device, or an object made through it,
  * counts one call. The failing call does nothing and returns the status asked for; with SL_ERR_DEVICE_LOST
  * the wrapped device stays lost, as a real one would: waits in other threads end, and objects may be
- * destroyed at once although the inner device still works with them (the first destroy after the loss makes it
- * idle). Calls that hal.c refuses without asking a driver (bad arguments, a lost device) are not
- * counted. sl_device_get_info names the inner device, with "fault" as its driver. Threads: any. */
+ * destroyed at once although the inner device still works with them (the first destroy after the loss makes
+ * it idle). Calls that hal.c refuses without asking a driver (bad arguments, a lost device) are not counted.
+ * sl_device_get_info names the inner device, with "fault" as its driver. Threads: any. */
 #ifndef SL_HAL_FAULT_H
 #define SL_HAL_FAULT_H
 

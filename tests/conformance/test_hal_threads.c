@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#define LONG_NS UINT64_C(60000000000)
+#define LONG_NS UINT64_C(20000000000)
 
 enum { THREADS = 6, ROUNDS = 25, COUNT = 3000, BYTES = COUNT * 4 };
 
@@ -19,7 +19,9 @@ typedef struct client {
     sl_device *device;
     pthread_t thread;
     uint32_t number;
-    sl_status status; /* first failure */
+    bool keeps;              /* one semaphore for all rounds; else a new one a round, destroyed at once */
+    sl_semaphore *semaphore; /* with keeps */
+    sl_status status;        /* first failure */
     sl_diag diag;
     uint32_t wrong; /* words that are not what they should be */
 } client;
@@ -31,14 +33,16 @@ static sl_status one_round(client *c, uint32_t round)
     sl_status st;
     sl_buffer *in = NULL, *work = NULL, *out = NULL;
     sl_kernel *kernel = NULL;
-    sl_semaphore *semaphore = NULL;
+    sl_semaphore *semaphore = c->semaphore;
+    const uint64_t base = c->keeps ? 2 * round : 0;
     sl_commands *move = NULL, *compute = NULL;
     const uint32_t key = c->number * 1000 + round;
     SL_TRY(sl_buffer_create(c->device, BYTES, SL_MEMORY_UPLOAD, NULL, &in, &c->diag));
     SL_TRY(sl_buffer_create(c->device, BYTES, SL_MEMORY_DEVICE, NULL, &work, &c->diag));
     SL_TRY(sl_buffer_create(c->device, BYTES, SL_MEMORY_READBACK, NULL, &out, &c->diag));
     SL_TRY(sl_kernel_create(c->device, &test_affine, &kernel, &c->diag));
-    SL_TRY(sl_semaphore_create(c->device, 0, &semaphore, &c->diag));
+    if (!semaphore) SL_TRY(sl_semaphore_create(c->device, 0, &semaphore, &c->diag));
+    if (c->keeps) c->semaphore = semaphore;
     SL_TRY(sl_commands_create(c->device, SL_QUEUE_TRANSFER, 0, 0, NULL, &move, &c->diag));
     SL_TRY(sl_commands_create(c->device, SL_QUEUE_COMPUTE, 0, 0, NULL, &compute, &c->diag));
     uint32_t *words = sl_buffer_map(in);
@@ -52,19 +56,19 @@ static sl_status one_round(client *c, uint32_t round)
     sl_commands_dispatch(compute, kernel, &push, test_affine_groups(COUNT), 1, 1);
     sl_commands_barrier(compute, SL_BARRIER_ALL);
     SL_TRY(sl_commands_end(compute, &c->diag));
-    const sl_semaphore_point moved = {semaphore, 1}, computed = {semaphore, 2};
+    const sl_semaphore_point moved = {semaphore, base + 1}, computed = {semaphore, base + 2};
     const sl_submission first = {NULL, 0, &move, 1, &moved, 1},
                         second = {&moved, 1, &compute, 1, &computed, 1};
     SL_TRY(sl_queue_submit(c->device, SL_QUEUE_TRANSFER, &first, &c->diag));
     SL_TRY(sl_queue_submit(c->device, SL_QUEUE_COMPUTE, &second, &c->diag));
-    SL_TRY(sl_semaphore_wait(semaphore, 2, LONG_NS, &c->diag));
+    SL_TRY(sl_semaphore_wait(semaphore, base + 2, LONG_NS, &c->diag));
     words = sl_buffer_map(out);
     for (uint32_t i = 0; i < COUNT; i++)
         c->wrong += words[i] != (key ^ i) + key;
 cleanup:
     sl_commands_destroy(move);
     sl_commands_destroy(compute);
-    sl_semaphore_destroy(semaphore);
+    if (!c->keeps) sl_semaphore_destroy(semaphore);
     sl_kernel_destroy(kernel);
     sl_buffer_destroy(in);
     sl_buffer_destroy(work);
@@ -80,18 +84,21 @@ static void *run_client(void *argument)
     return NULL;
 }
 
-static void threads_at_once(void **state)
+static void run_clients(bool keep)
 {
-    (void)state;
-    static client clients[THREADS];
+    client clients[THREADS];
+    memset(clients, 0, sizeof clients);
     sl_device *device = sl_test_device_open_computing(NULL);
     for (uint32_t i = 0; i < THREADS; i++) {
         clients[i].device = device;
         clients[i].number = i;
+        clients[i].keeps = keep;
         assert_int_equal(pthread_create(&clients[i].thread, NULL, run_client, &clients[i]), 0);
     }
     for (uint32_t i = 0; i < THREADS; i++)
         pthread_join(clients[i].thread, NULL);
+    for (uint32_t i = 0; i < THREADS; i++)
+        sl_semaphore_destroy(clients[i].semaphore);
     for (uint32_t i = 0; i < THREADS; i++) {
         if (clients[i].status != SL_OK) fail_msg("thread %u: %s", i, clients[i].diag.message);
         assert_int_equal(clients[i].wrong, 0);
@@ -103,8 +110,24 @@ static void threads_at_once(void **state)
     sl_device_destroy(device);
 }
 
+static void threads_at_once(void **state)
+{
+    (void)state;
+    run_clients(true);
+}
+
+/* A semaphore may go as soon as a wait for its last value has returned, even while other threads submit. */
+static void semaphores_that_go_at_once(void **state)
+{
+    (void)state;
+    run_clients(false);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(threads_at_once)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_at_once),
+        cmocka_unit_test(semaphores_that_go_at_once),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
