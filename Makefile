@@ -49,8 +49,9 @@ LIB_SRC      := $(if $(wildcard hal),$(call find,hal io shaders runtime,*.c))
 TOOL_SRC     := $(sort $(wildcard tools/*.c))
 EXAMPLE_SRC  := $(sort $(wildcard tools/examples/*.c))
 SUPPORT_SRC  := $(sort $(wildcard tests/support/*.c))
-TEST_SRC     := $(if $(wildcard tests),$(call find,tests,test_*.c))
+TEST_SRC     := $(if $(wildcard tests),$(filter-out tests/support/%,$(call find,tests,test_*.c)))
 FUZZ_SRC     := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+BENCH_SRC    := $(sort $(wildcard tests/bench/*.c))
 SHADER_FILES := $(foreach type,comp glsl h def,$(if $(wildcard shaders),$(call find,shaders,*.$(type))))
 
 objects = $(patsubst %.c,$(OBJ)/%.o,$(1))
@@ -59,6 +60,7 @@ SUPPORT_OBJ := $(call objects,$(SUPPORT_SRC))
 EXAMPLES    := $(patsubst tools/examples/%.c,$(BUILD)/examples/%,$(EXAMPLE_SRC))
 TESTS       := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 REPLAYS     := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
+BENCHES     := $(patsubst %.c,$(BUILD)/%,$(BENCH_SRC))
 SLUICE      := $(if $(TOOL_SRC),$(BUILD)/sluice)
 SHARED      := $(BUILD)/libsluice.so
 
@@ -88,7 +90,7 @@ demo: ## set everything up and let a real model write (SLUICE_MODEL=FILE: anothe
 	@$(MAKE) all
 	@PYTHON="$(PYTHON)" scripts/demo.sh
 
-tests: $(TESTS) $(REPLAYS) all ## build the test programs
+tests: $(TESTS) $(REPLAYS) $(BENCHES) all ## build the test programs
 
 test: ## set up, build and run every test
 	@scripts/deps.sh build test
@@ -142,7 +144,9 @@ build/gen/test_shaders.h: $(sort $(wildcard tests/conformance/shaders/*)) script
 	@$(PYTHON) scripts/build_shaders.py --cc "$(CC)" --glslang $(GLSLANG) --shader-dir tests/conformance/shaders \
 		--list suite.list --out build/test --header $@
 	@touch $@
-$(OBJ)/tests/conformance/suite_kernels.o: build/gen/test_shaders.h
+ifneq ($(wildcard tests/conformance/shaders/list.h),)
+$(call objects,$(call find,tests,*.c)): | build/gen/test_shaders.h
+endif
 
 $(BUILD)/libsluice.a: $(LIB_OBJ)
 	@rm -f $@
@@ -158,9 +162,11 @@ $(BUILD)/examples/%: $(OBJ)/tools/examples/%.o $(BUILD)/libsluice.a
 	$(link) $(LIBS)
 $(BUILD)/tests/fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(OBJ)/tests/fuzz/replay_main.o $(BUILD)/libsluice.a
 	$(link) $(LIBS)
+$(BENCHES): $(BUILD)/tests/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libsluice.a
+	$(link) $(LIBS)
 # A test program: its own file, the files of its folder that are no programs, and tests/support.
-beside = $(call objects,$(filter-out $(TEST_SRC) $(FUZZ_SRC),$(wildcard $(1)*.c)))
-$(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,tests/$$(dir $$*)) $(SUPPORT_OBJ) $(BUILD)/libsluice.a
+beside = $(call objects,$(filter-out $(TEST_SRC) $(FUZZ_SRC),$(wildcard $(1)/*.c)))
+$(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,$$(subst $(BUILD)/,,$$(@D))) $(SUPPORT_OBJ) $(BUILD)/libsluice.a
 	$(link) -lcmocka $(LIBS)
 build-fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(BUILD)/libsluice.a
 	$(link) -fsanitize=fuzzer $(LIBS)

@@ -3,8 +3,9 @@
 
 The rows come from shaders/list.h, run through the C preprocessor. Each row is
     SL_SHADER <name> <source, relative to shaders/> <feature> "<defines>" <key> <tile_x> <tile_y>
-with a feature of FEATURES below; the last three become -DSL_KEY, -DSL_TILE_X, -DSL_TILE_Y. A module is compiled again when its source, one of the files that it includes,
-its command line or the compiler has changed. Rows whose feature the compiler lacks are left out, and said so.
+with a feature of FEATURES below; the last three become -DSL_KEY, -DSL_TILE_X, -DSL_TILE_Y. A module is compiled
+again when its source, one of the files that it includes, its command line or the compiler has changed. Rows whose
+feature the compiler lacks are left out, and said so.
 
 Writes OUT/shaders/NAME.spv, OUT/gen/spirv_table.S and OUT/gen/spirv_table.c (see shaders/spirv.h); with --header
 FILE not the table but a C header with an array sl_test_spirv_NAME a module, for the kernels that tests bring along.
@@ -165,9 +166,11 @@ def supported_features(glslang):
             with open(source, "w", encoding="utf-8") as file:
                 file.write(text)
             run = subprocess.run([glslang, "--target-env", target, "-o", source + ".spv", source],
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             if run.returncode == 0:
                 found.add(feature)
+            elif feature == "base":
+                fail(f"{glslang} does not compile a trivial shader:\n{run.stdout}")
     return found
 
 
@@ -255,8 +258,6 @@ def main():
 
     rows = read_rows(args.cc, args.shader_dir, os.path.join(args.shader_dir, args.list))
     features = supported_features(args.glslang)
-    if rows and "base" not in features:
-        fail(f"{args.glslang} does not compile a trivial shader")
     left_out = [row for row in rows if row.feature not in features]
     rows = [row for row in rows if row.feature in features]
     compiled = build(rows, args, spv_dir)

@@ -140,8 +140,11 @@ write_wrappers() {
     lib=$newer/usr/lib/$triplet
     for program in glslang spirv-val spirv-dis vulkaninfo; do
         [ -e "$newer/usr/bin/$program" ] || continue
-        printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' \
-            "$lib/$loader" "$lib" "$newer/usr/bin/$program" >"$third/bin/$program"
+        cat >"$third/bin/$program" <<END
+#!/bin/sh
+newer=\${0%/*}/../newer/usr
+exec "\$newer/lib/$triplet/$loader" --library-path "\$newer/lib/$triplet" "\$newer/bin/$program" "\$@"
+END
         chmod 755 "$third/bin/$program"
     done
     for icd in "$newer"/usr/share/vulkan/icd.d/lvp_icd*.json; do
