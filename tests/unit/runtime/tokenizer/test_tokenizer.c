@@ -362,7 +362,7 @@ static void test_every_allocation(void **state)
         sl_gguf *g = open_recipe(recipes[k]);
         uint64_t total = UINT64_MAX, failures = 0;
         size_t count = 0;
-        /* Run 0 fails nothing and counts. That of the regular expressions' machine code may fail unseen. */
+        /* Run 0 fails nothing and counts. */
         for (uint64_t n = 0; n <= total; n++) {
             sl_tokenizer *t = NULL;
             sl_token_list list = {0};
@@ -383,7 +383,8 @@ static void test_every_allocation(void **state)
             sl_token_list_free(&list);
             sl_tokenizer_destroy(t);
         }
-        assert_true(total > 15 && failures + 4 >= total);
+        /* The machine code of BPE's expressions takes memory too, and is done without when there is none. */
+        assert_true(total > 15 && (k == 0 ? failures > 20 : failures == total));
         sl_gguf_close(g);
     }
 }
@@ -488,6 +489,11 @@ static void test_missing_bytes(void **state)
     sl_tokenizer *t = must_make(&r);
     assert_int_equal(sl_tokenizer_missing_bytes(t), 1);
     assert_string_equal(SPLIT(t, "ab\xff\xfe", 0), "ab|\xfe");
+    assert_string_equal(SPLIT(t,
+                              "a\xff"
+                              "b",
+                              0),
+                        "a|b"); /* it keeps its neighbours apart */
     sl_tokenizer_destroy(t);
 }
 
