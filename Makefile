@@ -144,8 +144,8 @@ build/gen/test_shaders.h: $(sort $(wildcard tests/conformance/shaders/*)) script
 	@$(PYTHON) scripts/build_shaders.py --cc "$(CC)" --glslang $(GLSLANG) --shader-dir tests/conformance/shaders \
 		--list suite.list --out build/test --header $@
 	@touch $@
-ifneq ($(wildcard tests/conformance/shaders/list.h),)
-$(call objects,$(call find,tests,*.c)): | build/gen/test_shaders.h
+ifneq ($(wildcard tests/conformance/shaders/suite.list),)
+$(OBJ)/tests/conformance/suite_kernels.o: build/gen/test_shaders.h
 endif
 
 $(BUILD)/libsluice.a: $(LIB_OBJ)

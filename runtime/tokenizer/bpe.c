@@ -138,12 +138,12 @@ cleanup:
     return st;
 }
 
-static sl_status read_pretokenizer(sl_tokenizer *t, const sl_gguf *gguf, sl_diag *diag)
+static sl_status read_pretokenizer(sl_tokenizer *t, const sl_gguf *gguf, const char *name, sl_diag *diag)
 {
-    sl_gguf_string pre;
-    sl_status st = sl_gguf_get_string_or(gguf, KEY_PRE, "default", &pre, diag);
+    sl_gguf_string pre = {name, name ? strlen(name) : 0};
+    sl_status st = name ? SL_OK : sl_gguf_get_string_or(gguf, KEY_PRE, "default", &pre, diag);
     if (st != SL_OK) return st;
-    if (!sl_gguf_find(gguf, KEY_PRE))
+    if (!name && !sl_gguf_find(gguf, KEY_PRE))
         sl_log(SL_LOG_WARN, "%s: key \"%s\" is missing: text is cut by the pre-tokenizer \"default\"",
                t->label, KEY_PRE);
     st = sl_pretokenizer_create(pre.data, pre.length, &t->pretokenizer, diag);
@@ -155,7 +155,7 @@ static sl_status read_pretokenizer(sl_tokenizer *t, const sl_gguf *gguf, sl_diag
     return SL_OK;
 }
 
-sl_status sl_bpe_prepare(sl_tokenizer *t, const sl_gguf *gguf, sl_diag *diag)
+sl_status sl_bpe_prepare(sl_tokenizer *t, const sl_gguf *gguf, const char *pre, sl_diag *diag)
 {
     int16_t letters[ALPHABET_END];
     char *scratch = NULL;
@@ -164,7 +164,7 @@ sl_status sl_bpe_prepare(sl_tokenizer *t, const sl_gguf *gguf, sl_diag *diag)
     fill_alphabet(letters);
     for (uint32_t i = 0; i < t->count; i++)
         longest = SL_MAX(longest, t->texts[i].length);
-    SL_TRY(read_pretokenizer(t, gguf, diag));
+    SL_TRY(read_pretokenizer(t, gguf, pre, diag));
     scratch = sl_malloc((size_t)longest + 1);
     if (!scratch) {
         st = sl_fail(diag, SL_ERR_NO_MEMORY, "%s: no memory for the vocabulary", t->label);
@@ -196,14 +196,13 @@ static sl_status encode_piece(const sl_tokenizer *t, const char *piece, size_t l
     if (t->ignore_merges && length <= t->longest && sl_string_map_get(&t->by_piece, piece, length, &id))
         return sl_token_list_add(out, id, diag);
     sl_merge_clear(work);
-    for (size_t i = 0; i < length && ok; i++) {
-        id = t->byte_ids[(unsigned char)piece[i]];
-        if (id != SL_TOKEN_NONE) ok = sl_merge_add(work, (uint32_t)i, 1, id);
-    }
+    for (size_t i = 0; i < length && ok; i++)
+        ok = sl_merge_add(work, (uint32_t)i, 1, t->byte_ids[(unsigned char)piece[i]]);
     if (!ok || !sl_merge_run(work, piece, find_merge, t))
         return sl_fail(diag, SL_ERR_NO_MEMORY, "no memory to tokenize %zu bytes", length);
-    if (work->symbol_count == 0) return SL_OK;
     for (uint32_t i = 0; i != SL_MERGE_END; i = work->symbols[i].next) {
+        if (work->symbols[i].id == SL_TOKEN_NONE)
+            continue; /* a byte without a token: it kept its neighbours apart */
         const sl_status st = sl_token_list_add(out, work->symbols[i].id, diag);
         if (st != SL_OK) return st;
     }

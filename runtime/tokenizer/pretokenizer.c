@@ -11,6 +11,7 @@
 
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
+#include "hal/base/log.h"
 #include "runtime/tokenizer/utf8.h"
 
 #define EXPRESSIONS_MAX 4
@@ -114,8 +115,10 @@ sl_status sl_pretokenizer_create(const char *name, size_t length, sl_pretokenize
                          "pre-tokenizer %s, expression %zu at %zu: %s", found->name, i, (size_t)at, text);
             goto cleanup;
         }
-        /* No machine code (the platform, or memory that may not be executable): PCRE2 interprets, slower. */
-        (void)pcre2_jit_compile(p->codes[i], PCRE2_JIT_COMPLETE);
+        if (pcre2_jit_compile(p->codes[i], PCRE2_JIT_COMPLETE) != 0)
+            sl_log(SL_LOG_INFO,
+                   "pre-tokenizer %s: no machine code here, expressions are interpreted (slower)",
+                   found->name);
     }
     *out = p;
     p = NULL;

@@ -206,6 +206,11 @@ static sl_status read_model(sl_tokenizer *t, const sl_gguf *gguf, sl_diag *diag)
 
 sl_status sl_tokenizer_create(const sl_gguf *gguf, sl_tokenizer **out, sl_diag *diag)
 {
+    return sl_tokenizer_create_with(gguf, NULL, out, diag);
+}
+
+sl_status sl_tokenizer_create_with(const sl_gguf *gguf, const char *pre, sl_tokenizer **out, sl_diag *diag)
+{
     sl_gguf_array tokens;
     sl_status st;
     *out = NULL;
@@ -217,7 +222,8 @@ sl_status sl_tokenizer_create(const sl_gguf *gguf, sl_tokenizer **out, sl_diag *
     SL_TRY(reserve_vocabulary(t, &tokens, diag));
     SL_TRY(read_kinds(t, gguf, diag));
     SL_TRY(read_texts(t, &tokens, diag));
-    SL_TRY(t->algorithm == SL_TOKENIZER_BPE ? sl_bpe_prepare(t, gguf, diag) : sl_spm_prepare(t, gguf, diag));
+    SL_TRY(t->algorithm == SL_TOKENIZER_BPE ? sl_bpe_prepare(t, gguf, pre, diag)
+                                            : sl_spm_prepare(t, gguf, diag));
     SL_TRY(read_ids(t, gguf, diag));
     mark_ends(t);
     t->label = NULL; /* belongs to the file */

@@ -47,14 +47,18 @@ typedef struct sl_token_list {
 void sl_token_list_free(sl_token_list *list); /* NULL is fine; the list is empty afterwards */
 
 sl_status sl_tokenizer_create(const sl_gguf *gguf, sl_tokenizer **out, sl_diag *diag) SL_NODISCARD;
+/* The same with a pre-tokenizer that replaces the file's (tokenizer.ggml.pre); NULL takes the file's. SPM
+ * ignores it. */
+sl_status sl_tokenizer_create_with(const sl_gguf *gguf, const char *pre, sl_tokenizer **out,
+                                   sl_diag *diag) SL_NODISCARD;
 void sl_tokenizer_destroy(sl_tokenizer *tokenizer); /* NULL is fine */
 
 /* Appends the ids of `length_bytes` bytes to `out` (which on failure is as it was, but for its capacity).
  * `flags`: bits of sl_tokenize_flags. Time grows with n log n at most, whatever the text. A byte whose token
- * the BPE vocabulary lacks (SmolLM2 has none for 0xFF and 20 others) is left out, as the makers' own
- * tokenizers do; sl_tokenizer_missing_bytes tells whether there are such bytes. Errors: SL_ERR_ARGUMENT above
- * SL_TOKENIZER_TEXT_MAX_BYTES, SL_ERR_NO_MEMORY, SL_ERR_INTERNAL when the regular expression library gives
- * up. */
+ * the BPE vocabulary lacks (SmolLM2 has none for 0xFF and 20 others) is left out, as other
+ * runtimes do, and keeps its neighbours apart; sl_tokenizer_missing_bytes tells whether there are such bytes.
+ * Errors: SL_ERR_ARGUMENT above SL_TOKENIZER_TEXT_MAX_BYTES, SL_ERR_NO_MEMORY, SL_ERR_INTERNAL when the
+ * regular expression library gives up. */
 sl_status sl_tokenizer_encode(const sl_tokenizer *tokenizer, const char *text, size_t length_bytes,
                               uint32_t flags, sl_token_list *out, sl_diag *diag) SL_NODISCARD;
 

@@ -46,7 +46,7 @@ struct sl_tokenizer {
 };
 
 /* Filling a tokenizer whose texts, kinds and ids are there. */
-sl_status sl_bpe_prepare(sl_tokenizer *t, const sl_gguf *gguf, sl_diag *diag) SL_NODISCARD;
+sl_status sl_bpe_prepare(sl_tokenizer *t, const sl_gguf *gguf, const char *pre, sl_diag *diag) SL_NODISCARD;
 sl_status sl_spm_prepare(sl_tokenizer *t, const sl_gguf *gguf, sl_diag *diag) SL_NODISCARD;
 
 /* Encoding text between special tokens; appends to `out`. `after_special`: the text is the first, or follows
