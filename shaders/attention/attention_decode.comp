@@ -9,8 +9,8 @@
 // A step takes KEYS keys. Four invocations share a key for the scores: each loads every fourth 16-byte piece of its row
 // and multiplies it with the query of every head, and two shuffles add the four parts; that works at any subgroup size
 // from 4. For the values the workgroup is laid out anew: D / 8 invocations share a row, each keeps the sums of its 8
-// elements for all heads over every ROWS-th key. The rows' sums are added once at the end. V is loaded before the
-// scores are known, so that its latency hides behind them.
+// elements for all heads over every ROWS-th key. The rows' sums are added once at the end. Keys and values of the next
+// step are loaded as soon as the registers of this one's are free, and arrive while the other half is computed.
 SL_PUSH(sl_push_attention);
 
 layout(constant_id = 2) const uint HEADS = 8; // query heads at a time; more take another pass over the keys
@@ -50,32 +50,44 @@ void load_query(uint token, uint first_head, uint count)
     }
 }
 
-// Loads keys and values first .. first + KEYS - 1; those outside `range` are not touched: their memory may be anything.
-void load_step(uint first, uvec2 range, uint g, uint pages[PAGES])
+// The page that key `key` of the step stands in.
+uint page_of(uint pages[PAGES], uint key)
 {
-    uvec2 k_rows[PAGES], v_rows[PAGES];
+    uint page = pages[0];
+    [[unroll]] for (uint i = 1u; i < PAGES; i++)
+        if (key / PAGE == i) page = pages[i];
+    return page;
+}
+
+void find_pages(U32 table, uint first, uvec2 range, out uint pages[PAGES])
+{
     [[unroll]] for (uint i = 0u; i < PAGES; i++) {
-        k_rows[i] = page_rows(p.k_cache, pages[i], g, p.n_kv_heads, D);
-        v_rows[i] = page_rows(p.v_cache, pages[i], g, p.n_kv_heads, D);
+        pages[i] = 0u;
+        if (first + i * PAGE < range.y) pages[i] = table.at[first / PAGE + i];
     }
+}
+
+// Loads keys first .. first + KEYS - 1; those outside `range` are not touched: their memory may be anything.
+void load_keys(uint first, uvec2 range, uint g, uint pages[PAGES])
+{
     uint key = lane / 4u;
     bool seen = first + key >= range.x && first + key < range.y;
-    uvec2 rows = k_rows[0];
-    [[unroll]] for (uint j = 1u; j < PAGES; j++)
-        if (key / PAGE == j) rows = k_rows[j];
+    U32x4 rows = U32x4(page_rows(p.k_cache, page_of(pages, key), g, p.n_kv_heads, D));
     [[unroll]] for (uint i = 0u; i < KEY_PIECES; i++) {
         uint piece = i * 4u + lane % 4u;
         key_data[i] = uvec4(0u);
-        if (seen && piece < PIECES) key_data[i] = U32x4(rows).at[key % PAGE * PIECES + piece];
+        if (seen && piece < PIECES) key_data[i] = rows.at[key % PAGE * PIECES + piece];
     }
+}
+
+void load_values(uint first, uvec2 range, uint g, uint pages[PAGES])
+{
     [[unroll]] for (uint i = 0u; i < ROW_KEYS; i++) {
-        key = lane / PIECES + i * ROWS;
-        rows = v_rows[0];
-        [[unroll]] for (uint j = 1u; j < PAGES; j++)
-            if (key / PAGE == j) rows = v_rows[j];
+        uint key = lane / PIECES + i * ROWS;
+        U32x4 rows = U32x4(page_rows(p.v_cache, page_of(pages, key), g, p.n_kv_heads, D));
         value_data[i] = uvec4(0u);
         if (lane < ROWS * PIECES && key < KEYS && first + key >= range.x && first + key < range.y)
-            value_data[i] = U32x4(rows).at[key % PAGE * PIECES + lane % PIECES];
+            value_data[i] = rows.at[key % PAGE * PIECES + lane % PIECES];
     }
 }
 
@@ -222,16 +234,19 @@ void main()
         uint first_head = g * group + done, count = min(HEADS, group - done), parity = 0u;
         load_query(token, first_head, count);
         barrier();
-        uint pages[PAGES];
-        for (uint first = range.x / PAGE * PAGE; first < range.y; first += KEYS) {
-            [[unroll]] for (uint i = 0u; i < PAGES; i++)
-                pages[i] = first + i * PAGE < range.y ? table.at[first / PAGE + i] : 0u;
-            load_step(first, range, g, pages);
+        uint first = range.x / PAGE * PAGE, pages[PAGES], next_pages[PAGES];
+        find_pages(table, first, range, pages);
+        load_keys(first, range, g, pages);
+        load_values(first, range, g, pages);
+        for (; first < range.y; first += KEYS) {
+            find_pages(table, first + KEYS, range, next_pages);
             score_step(first, range, count, parity);
+            load_keys(first + KEYS, range, g, next_pages);
             barrier();
             weigh_step(count, parity);
             barrier();
             sum_step(count, parity);
+            load_values(first + KEYS, range, g, next_pages);
             parity = 1u - parity;
         }
         store_heads(token, first_head, count, split, parity);
