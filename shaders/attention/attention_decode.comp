@@ -13,7 +13,9 @@
 // step are loaded as soon as the registers of this one's are free, and arrive while the other half is computed.
 SL_PUSH(sl_push_attention);
 
-layout(constant_id = 2) const uint HEADS = 8; // query heads at a time; more take another pass over the keys
+// Query heads at a time; more take another pass over the keys. Heads that are not there are computed with a query of
+// zeros and not stored: a branch for each would cost more.
+layout(constant_id = 2) const uint HEADS = 4;
 
 const uint D = SL_KEY;
 const uint PIECES = D / 8u;               // 16-byte pieces of a row of the cache
@@ -41,9 +43,12 @@ float weights[HEADS];
 void load_query(uint token, uint first_head, uint count)
 {
     F32x4 q = F32x4(offset(offset_mul(p.q, token, p.q_stride * 4u), first_head * D * 4u));
-    for (uint i = lane; i < count * D / 4u; i += GROUP)
-        query[i] = q.at[i] * p.scale;
-    if (lane < count) maximum[lane] = NO_SCORE;
+    for (uint i = lane; i < HEADS * D / 4u; i += GROUP) {
+        vec4 e = vec4(0.0);
+        if (i < count * D / 4u) e = q.at[i] * p.scale;
+        query[i] = e;
+    }
+    if (lane < HEADS) maximum[lane] = NO_SCORE;
     [[unroll]] for (uint h = 0u; h < HEADS; h++) {
         sums[h * 2u] = sums[h * 2u + 1u] = vec4(0.0);
         weights[h] = 0.0;
@@ -91,8 +96,8 @@ void load_values(uint first, uvec2 range, uint g, uint pages[PAGES])
     }
 }
 
-// Scores of this step's keys for `count` heads, and their maximum over each subgroup.
-void score_step(uint first, uvec2 range, uint count, uint parity)
+// Scores of this step's keys for all heads, and their maximum over each subgroup.
+void score_step(uint first, uvec2 range, uint parity)
 {
     float s[HEADS];
     [[unroll]] for (uint h = 0u; h < HEADS; h++)
@@ -102,31 +107,27 @@ void score_step(uint first, uvec2 range, uint count, uint parity)
         uvec4 k = key_data[i];
         vec4 a = vec4(unpackHalf2x16(k.x), unpackHalf2x16(k.y)), b = vec4(unpackHalf2x16(k.z), unpackHalf2x16(k.w));
         [[unroll]] for (uint h = 0u; h < HEADS; h++) {
-            if (h < count) {
-                uint at = h * (D / 4u) + piece * 2u;
-                s[h] += dot(query[at], a) + dot(query[at + 1u], b);
-            }
+            uint at = h * (D / 4u) + piece * 2u;
+            s[h] += dot(query[at], a) + dot(query[at + 1u], b);
         }
     }
     uint key = lane / 4u;
     bool seen = first + key >= range.x && first + key < range.y;
     [[unroll]] for (uint h = 0u; h < HEADS; h++) {
-        if (h < count) {
-            s[h] += subgroupShuffleXor(s[h], 1u);
-            s[h] += subgroupShuffleXor(s[h], 2u);
-            if (p.softcap > 0.0) s[h] = soften(s[h], p.softcap);
-            if (!seen) s[h] = NO_SCORE;
-            float largest = subgroupMax(s[h]);
-            if (subgroupElect()) maxima[h * KEYS + gl_SubgroupID] = largest;
-            if (lane % 4u == h % 4u) scores[(parity * HEADS + h) * KEYS + key] = s[h];
-        }
+        s[h] += subgroupShuffleXor(s[h], 1u);
+        s[h] += subgroupShuffleXor(s[h], 2u);
+        if (p.softcap > 0.0) s[h] = soften(s[h], p.softcap);
+        if (!seen) s[h] = NO_SCORE;
+        float largest = subgroupMax(s[h]);
+        if (subgroupElect()) maxima[h * KEYS + gl_SubgroupID] = largest;
+        if (lane % 4u == h % 4u) scores[(parity * HEADS + h) * KEYS + key] = s[h];
     }
 }
 
 // Turns scores into exp(score - maximum so far).
-void weigh_step(uint count, uint parity)
+void weigh_step(uint parity)
 {
-    for (uint i = lane; i < count * KEYS; i += GROUP) {
+    for (uint i = lane; i < HEADS * KEYS; i += GROUP) {
         uint h = i / KEYS;
         float before = maximum[parity * HEADS + h], now = before;
         for (uint j = 0u; j < gl_NumSubgroups; j++)
@@ -140,15 +141,13 @@ void weigh_step(uint count, uint parity)
     }
 }
 
-void sum_step(uint count, uint parity)
+void sum_step(uint parity)
 {
     [[unroll]] for (uint h = 0u; h < HEADS; h++) {
-        if (h < count) {
-            float scale = scales[parity * HEADS + h];
-            sums[h * 2u] *= scale;
-            sums[h * 2u + 1u] *= scale;
-            weights[h] *= scale;
-        }
+        float scale = scales[parity * HEADS + h];
+        sums[h * 2u] *= scale;
+        sums[h * 2u + 1u] *= scale;
+        weights[h] *= scale;
     }
     [[unroll]] for (uint i = 0u; i < ROW_KEYS; i++) {
         uint key = lane / PIECES + i * ROWS;
@@ -156,12 +155,10 @@ void sum_step(uint count, uint parity)
             uvec4 v = value_data[i];
             vec4 a = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y)), b = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
             [[unroll]] for (uint h = 0u; h < HEADS; h++) {
-                if (h < count) {
-                    float weight = scores[(parity * HEADS + h) * KEYS + key];
-                    sums[h * 2u] += weight * a;
-                    sums[h * 2u + 1u] += weight * b;
-                    weights[h] += weight;
-                }
+                float weight = scores[(parity * HEADS + h) * KEYS + key];
+                sums[h * 2u] += weight * a;
+                sums[h * 2u + 1u] += weight * b;
+                weights[h] += weight;
             }
         }
     }
@@ -240,12 +237,12 @@ void main()
         load_values(first, range, g, pages);
         for (; first < range.y; first += KEYS) {
             find_pages(table, first + KEYS, range, next_pages);
-            score_step(first, range, count, parity);
+            score_step(first, range, parity);
             load_keys(first + KEYS, range, g, next_pages);
             barrier();
-            weigh_step(count, parity);
+            weigh_step(parity);
             barrier();
-            sum_step(count, parity);
+            sum_step(parity);
             load_values(first + KEYS, range, g, next_pages);
             parity = 1u - parity;
         }
