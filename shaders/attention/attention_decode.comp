@@ -9,11 +9,13 @@
 // A step takes KEYS keys. Four invocations share a key for the scores: each loads every fourth 16-byte piece of its row
 // and multiplies it with the query of every head, and two shuffles add the four parts; that works at any subgroup size
 // from 4. For the values the workgroup is laid out anew: D / 8 invocations share a row, each keeps the sums of its 8
-// elements for all heads over every ROWS-th key. The rows' sums are added once at the end. V is loaded before the
-// scores are known, so that its latency hides behind them.
+// elements for all heads over every ROWS-th key. The rows' sums are added once at the end. Keys and values of the next
+// step are loaded as soon as the registers of this one's are free, and arrive while the other half is computed.
 SL_PUSH(sl_push_attention);
 
-layout(constant_id = 2) const uint HEADS = 8; // query heads at a time; more take another pass over the keys
+// Query heads at a time; more take another pass over the keys. Heads that are not there are computed with a query of
+// zeros and not stored: a branch for each would cost more.
+layout(constant_id = 2) const uint HEADS = 4;
 
 const uint D = SL_KEY;
 const uint PIECES = D / 8u;               // 16-byte pieces of a row of the cache
@@ -41,46 +43,61 @@ float weights[HEADS];
 void load_query(uint token, uint first_head, uint count)
 {
     F32x4 q = F32x4(offset(offset_mul(p.q, token, p.q_stride * 4u), first_head * D * 4u));
-    for (uint i = lane; i < count * D / 4u; i += GROUP)
-        query[i] = q.at[i] * p.scale;
-    if (lane < count) maximum[lane] = NO_SCORE;
+    for (uint i = lane; i < HEADS * D / 4u; i += GROUP) {
+        vec4 e = vec4(0.0);
+        if (i < count * D / 4u) e = q.at[i] * p.scale;
+        query[i] = e;
+    }
+    if (lane < HEADS) maximum[lane] = NO_SCORE;
     [[unroll]] for (uint h = 0u; h < HEADS; h++) {
         sums[h * 2u] = sums[h * 2u + 1u] = vec4(0.0);
         weights[h] = 0.0;
     }
 }
 
-// Loads keys and values first .. first + KEYS - 1; those outside `range` are not touched: their memory may be anything.
-void load_step(uint first, uvec2 range, uint g, uint pages[PAGES])
+// The page that key `key` of the step stands in.
+uint page_of(uint pages[PAGES], uint key)
 {
-    uvec2 k_rows[PAGES], v_rows[PAGES];
+    uint page = pages[0];
+    [[unroll]] for (uint i = 1u; i < PAGES; i++)
+        if (key / PAGE == i) page = pages[i];
+    return page;
+}
+
+void find_pages(U32 table, uint first, uvec2 range, out uint pages[PAGES])
+{
     [[unroll]] for (uint i = 0u; i < PAGES; i++) {
-        k_rows[i] = page_rows(p.k_cache, pages[i], g, p.n_kv_heads, D);
-        v_rows[i] = page_rows(p.v_cache, pages[i], g, p.n_kv_heads, D);
-    }
-    uint key = lane / 4u;
-    bool seen = first + key >= range.x && first + key < range.y;
-    uvec2 rows = k_rows[0];
-    [[unroll]] for (uint j = 1u; j < PAGES; j++)
-        if (key / PAGE == j) rows = k_rows[j];
-    [[unroll]] for (uint i = 0u; i < KEY_PIECES; i++) {
-        uint piece = i * 4u + lane % 4u;
-        key_data[i] = uvec4(0u);
-        if (seen && piece < PIECES) key_data[i] = U32x4(rows).at[key % PAGE * PIECES + piece];
-    }
-    [[unroll]] for (uint i = 0u; i < ROW_KEYS; i++) {
-        key = lane / PIECES + i * ROWS;
-        rows = v_rows[0];
-        [[unroll]] for (uint j = 1u; j < PAGES; j++)
-            if (key / PAGE == j) rows = v_rows[j];
-        value_data[i] = uvec4(0u);
-        if (lane < ROWS * PIECES && key < KEYS && first + key >= range.x && first + key < range.y)
-            value_data[i] = U32x4(rows).at[key % PAGE * PIECES + lane % PIECES];
+        pages[i] = 0u;
+        if (first + i * PAGE < range.y) pages[i] = table.at[first / PAGE + i];
     }
 }
 
-// Scores of this step's keys for `count` heads, and their maximum over each subgroup.
-void score_step(uint first, uvec2 range, uint count, uint parity)
+// Loads keys first .. first + KEYS - 1; those outside `range` are not touched: their memory may be anything.
+void load_keys(uint first, uvec2 range, uint g, uint pages[PAGES])
+{
+    uint key = lane / 4u;
+    bool seen = first + key >= range.x && first + key < range.y;
+    U32x4 rows = U32x4(page_rows(p.k_cache, page_of(pages, key), g, p.n_kv_heads, D));
+    [[unroll]] for (uint i = 0u; i < KEY_PIECES; i++) {
+        uint piece = i * 4u + lane % 4u;
+        key_data[i] = uvec4(0u);
+        if (seen && piece < PIECES) key_data[i] = rows.at[key % PAGE * PIECES + piece];
+    }
+}
+
+void load_values(uint first, uvec2 range, uint g, uint pages[PAGES])
+{
+    [[unroll]] for (uint i = 0u; i < ROW_KEYS; i++) {
+        uint key = lane / PIECES + i * ROWS;
+        U32x4 rows = U32x4(page_rows(p.v_cache, page_of(pages, key), g, p.n_kv_heads, D));
+        value_data[i] = uvec4(0u);
+        if (lane < ROWS * PIECES && key < KEYS && first + key >= range.x && first + key < range.y)
+            value_data[i] = rows.at[key % PAGE * PIECES + lane % PIECES];
+    }
+}
+
+// Scores of this step's keys for all heads, and their maximum over each subgroup.
+void score_step(uint first, uvec2 range, uint parity)
 {
     float s[HEADS];
     [[unroll]] for (uint h = 0u; h < HEADS; h++)
@@ -90,31 +107,27 @@ void score_step(uint first, uvec2 range, uint count, uint parity)
         uvec4 k = key_data[i];
         vec4 a = vec4(unpackHalf2x16(k.x), unpackHalf2x16(k.y)), b = vec4(unpackHalf2x16(k.z), unpackHalf2x16(k.w));
         [[unroll]] for (uint h = 0u; h < HEADS; h++) {
-            if (h < count) {
-                uint at = h * (D / 4u) + piece * 2u;
-                s[h] += dot(query[at], a) + dot(query[at + 1u], b);
-            }
+            uint at = h * (D / 4u) + piece * 2u;
+            s[h] += dot(query[at], a) + dot(query[at + 1u], b);
         }
     }
     uint key = lane / 4u;
     bool seen = first + key >= range.x && first + key < range.y;
     [[unroll]] for (uint h = 0u; h < HEADS; h++) {
-        if (h < count) {
-            s[h] += subgroupShuffleXor(s[h], 1u);
-            s[h] += subgroupShuffleXor(s[h], 2u);
-            if (p.softcap > 0.0) s[h] = soften(s[h], p.softcap);
-            if (!seen) s[h] = NO_SCORE;
-            float largest = subgroupMax(s[h]);
-            if (subgroupElect()) maxima[h * KEYS + gl_SubgroupID] = largest;
-            if (lane % 4u == h % 4u) scores[(parity * HEADS + h) * KEYS + key] = s[h];
-        }
+        s[h] += subgroupShuffleXor(s[h], 1u);
+        s[h] += subgroupShuffleXor(s[h], 2u);
+        if (p.softcap > 0.0) s[h] = soften(s[h], p.softcap);
+        if (!seen) s[h] = NO_SCORE;
+        float largest = subgroupMax(s[h]);
+        if (subgroupElect()) maxima[h * KEYS + gl_SubgroupID] = largest;
+        if (lane % 4u == h % 4u) scores[(parity * HEADS + h) * KEYS + key] = s[h];
     }
 }
 
 // Turns scores into exp(score - maximum so far).
-void weigh_step(uint count, uint parity)
+void weigh_step(uint parity)
 {
-    for (uint i = lane; i < count * KEYS; i += GROUP) {
+    for (uint i = lane; i < HEADS * KEYS; i += GROUP) {
         uint h = i / KEYS;
         float before = maximum[parity * HEADS + h], now = before;
         for (uint j = 0u; j < gl_NumSubgroups; j++)
@@ -128,15 +141,13 @@ void weigh_step(uint count, uint parity)
     }
 }
 
-void sum_step(uint count, uint parity)
+void sum_step(uint parity)
 {
     [[unroll]] for (uint h = 0u; h < HEADS; h++) {
-        if (h < count) {
-            float scale = scales[parity * HEADS + h];
-            sums[h * 2u] *= scale;
-            sums[h * 2u + 1u] *= scale;
-            weights[h] *= scale;
-        }
+        float scale = scales[parity * HEADS + h];
+        sums[h * 2u] *= scale;
+        sums[h * 2u + 1u] *= scale;
+        weights[h] *= scale;
     }
     [[unroll]] for (uint i = 0u; i < ROW_KEYS; i++) {
         uint key = lane / PIECES + i * ROWS;
@@ -144,12 +155,10 @@ void sum_step(uint count, uint parity)
             uvec4 v = value_data[i];
             vec4 a = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y)), b = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
             [[unroll]] for (uint h = 0u; h < HEADS; h++) {
-                if (h < count) {
-                    float weight = scores[(parity * HEADS + h) * KEYS + key];
-                    sums[h * 2u] += weight * a;
-                    sums[h * 2u + 1u] += weight * b;
-                    weights[h] += weight;
-                }
+                float weight = scores[(parity * HEADS + h) * KEYS + key];
+                sums[h * 2u] += weight * a;
+                sums[h * 2u + 1u] += weight * b;
+                weights[h] += weight;
             }
         }
     }
@@ -222,16 +231,19 @@ void main()
         uint first_head = g * group + done, count = min(HEADS, group - done), parity = 0u;
         load_query(token, first_head, count);
         barrier();
-        uint pages[PAGES];
-        for (uint first = range.x / PAGE * PAGE; first < range.y; first += KEYS) {
-            [[unroll]] for (uint i = 0u; i < PAGES; i++)
-                pages[i] = first + i * PAGE < range.y ? table.at[first / PAGE + i] : 0u;
-            load_step(first, range, g, pages);
-            score_step(first, range, count, parity);
+        uint first = range.x / PAGE * PAGE, pages[PAGES], next_pages[PAGES];
+        find_pages(table, first, range, pages);
+        load_keys(first, range, g, pages);
+        load_values(first, range, g, pages);
+        for (; first < range.y; first += KEYS) {
+            find_pages(table, first + KEYS, range, next_pages);
+            score_step(first, range, parity);
+            load_keys(first + KEYS, range, g, next_pages);
             barrier();
-            weigh_step(count, parity);
+            weigh_step(parity);
             barrier();
-            sum_step(count, parity);
+            sum_step(parity);
+            load_values(first + KEYS, range, g, next_pages);
             parity = 1u - parity;
         }
         store_heads(token, first_head, count, split, parity);

@@ -166,7 +166,8 @@ void weigh_page()
     }
     [[unroll]] for (uint step = 1u; step < ROW_LANES; step *= 2u)
         sum += subgroupShuffleXor(sum, step);
-    float scale = exp(row_maximum - largest);
+    // Exactly 1 for a page that the row does not see: then it makes no difference which rows share the tile.
+    float scale = largest == row_maximum ? 1.0 : exp(row_maximum - largest);
     row_maximum = largest;
     row_sum = row_sum * scale + sum;
     if (lane % ROW_LANES == 0u) row_scale[row] = scale;
