@@ -1,0 +1,198 @@
+/* Cases of embed, matvec, matmul and moe_matvec. Shapes are small enough for software drivers; the widths are
+ * those of real models where they are cheap, and every tail of tiles and loads where they are not. */
+#include "tests/kernels/gen_weights.h"
+
+#include "hal/base/checked.h"
+
+#include <stdio.h>
+
+/* A width with at least `units` of 32 weights, as a multiple of the type's block; tail: more weights for
+ * types without blocks. */
+static uint32_t width_for(uint32_t type, uint32_t units, uint32_t tail)
+{
+    uint32_t weights = 1, bytes = 0;
+    sl_weight_block(type, &weights, &bytes);
+    const uint32_t n = units * 32;
+    if (weights == 1) return n + tail;
+    return (n + weights - 1) / weights * weights;
+}
+
+bool sl_gen_embed(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const struct {
+        uint32_t units, tail, n_vocab, n_tokens, pad;
+        float scale;
+    } cases[] = {
+        {1, 0, 3, 1, 0, 1.0f},   {18, 0, 50, 5, 0, 1.0f},  {18, 0, 50, 1, 0, 24.0f},  {40, 3, 7, 33, 0, 0.5f},
+        {64, 0, 9, 64, 0, 1.0f}, {8, 13, 100, 3, 0, 1.0f}, {128, 5, 20, 2, 0, 25.3f},
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    const uint32_t type = variant->key, n = width_for(type, cases[index].units, cases[index].tail);
+    const uint32_t row_bytes = sl_gen_row_bytes(type, n), n_vocab = cases[index].n_vocab;
+    struct sl_push_embed *p = (struct sl_push_embed *)c->push;
+    *p = (struct sl_push_embed){.n_embd = n,
+                                .n_vocab = n_vocab,
+                                .n_tokens = cases[index].n_tokens,
+                                .y_stride = n,
+                                .row_bytes = row_bytes,
+                                .weight_type = type,
+                                .scale = cases[index].scale};
+    void *table = sl_case_operand_add(c, offsetof(struct sl_push_embed, table), SL_CASE_IN, SL_CASE_BYTES,
+                                      (uint64_t)row_bytes * n_vocab);
+    sl_gen_weights(c, type, table, n_vocab, n);
+    uint32_t *tokens = sl_case_operand_add(c, offsetof(struct sl_push_embed, tokens), SL_CASE_IN, SL_CASE_U32,
+                                           p->n_tokens * 4ull);
+    for (uint32_t t = 0; t < p->n_tokens; t++)
+        tokens[t] = sl_case_random_below(c, n_vocab);
+    if (p->n_tokens > 2) { /* the last, the first that does not exist, and one far beyond */
+        tokens[0] = n_vocab - 1;
+        tokens[1] = n_vocab;
+        tokens[2] = 0xffffffffu;
+    }
+    sl_case_operand_add(c, offsetof(struct sl_push_embed, y), SL_CASE_OUT, SL_CASE_F32,
+                        4ull * n * p->n_tokens);
+    snprintf(c->name, sizeof c->name, "n=%u vocab=%u tokens=%u", n, n_vocab, p->n_tokens);
+    return true;
+}
+
+typedef enum extra { NONE, BIAS, ADD, ADD_IN_PLACE, BIAS_ADD_IN_PLACE } extra;
+
+typedef struct product_case {
+    uint32_t n_out, units, tail, n_tokens;
+    extra extra;
+    uint32_t x_pad, y_pad; /* floats between rows beyond their ends; y_pad only in place */
+    float x_range;
+} product_case;
+
+static void fill_product(sl_kernel_case *c, const product_case *k, const sl_variant *variant)
+{
+    const uint32_t type = variant->key, n_k = width_for(type, k->units, k->tail), n_out = k->n_out;
+    struct sl_push_matmul *p = (struct sl_push_matmul *)c->push;
+    *p = (struct sl_push_matmul){.n_out = n_out,
+                                 .n_k = n_k,
+                                 .n_tokens = k->n_tokens,
+                                 .x_stride = n_k + k->x_pad,
+                                 .y_stride = n_out + k->y_pad,
+                                 .row_bytes = sl_gen_row_bytes(type, n_k),
+                                 .weight_type = type};
+    void *w = sl_case_operand_add(c, offsetof(struct sl_push_matmul, w), SL_CASE_IN, SL_CASE_BYTES,
+                                  (uint64_t)p->row_bytes * n_out);
+    sl_gen_weights(c, type, w, n_out, n_k);
+    const uint64_t xs = (uint64_t)(p->n_tokens - 1) * p->x_stride + n_k;
+    float *x = sl_case_operand_add(c, offsetof(struct sl_push_matmul, x), SL_CASE_IN, SL_CASE_F32, 4 * xs);
+    sl_case_fill_floats(c, x, xs, -k->x_range, k->x_range);
+    const uint64_t ys = (uint64_t)(p->n_tokens - 1) * p->y_stride + n_out;
+    const bool in_place = k->extra == ADD_IN_PLACE || k->extra == BIAS_ADD_IN_PLACE;
+    float *y = sl_case_operand_add(c, offsetof(struct sl_push_matmul, y),
+                                   in_place ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, SL_CASE_F32, 4 * ys);
+    if (in_place) {
+        sl_case_fill_floats(c, y, ys, -2, 2);
+        sl_case_alias(c, offsetof(struct sl_push_matmul, add), offsetof(struct sl_push_matmul, y));
+    }
+    if (k->extra == BIAS || k->extra == BIAS_ADD_IN_PLACE)
+        sl_case_fill_floats(c,
+                            sl_case_operand_add(c, offsetof(struct sl_push_matmul, bias), SL_CASE_IN,
+                                                SL_CASE_F32, 4ull * n_out),
+                            n_out, -3, 3);
+    if (k->extra == ADD)
+        sl_case_fill_floats(
+            c, sl_case_operand_add(c, offsetof(struct sl_push_matmul, add), SL_CASE_IN, SL_CASE_F32, 4 * ys),
+            ys, -3, 3);
+    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u tokens=%u extra=%d x_pad=%u y_pad=%u x_range=%g",
+             n_out, n_k, p->n_tokens, (int)k->extra, k->x_pad, k->y_pad, (double)k->x_range);
+}
+
+bool sl_gen_matvec(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const product_case cases[] = {
+        {1, 1, 0, 1, NONE, 0, 0, 1},
+        {8, 3, 0, 1, BIAS, 0, 0, 1},
+        {192, 18, 0, 1, NONE, 0, 0, 1},
+        {576, 48, 0, 1, ADD_IN_PLACE, 0, 0, 4},
+        {33, 20, 7, 1, ADD, 0, 0, 1},
+        {7, 129, 3, 1, BIAS_ADD_IN_PLACE, 0, 0, 1e5f},
+        {13, 18, 0, 2, NONE, 0, 0, 1},
+        {65, 8, 1, 3, ADD_IN_PLACE, 4, 5, 1},
+        {16, 18, 15, 4, BIAS, 3, 0, 1},
+        {9, 64, 0, 5, ADD, 1, 0, 1},
+        {31, 5, 4, 6, BIAS_ADD_IN_PLACE, 8, 1, 1},
+        {100, 18, 0, 7, NONE, 0, 0, 1},
+        {66, 36, 9, 8, BIAS_ADD_IN_PLACE, 2, 3, 1},
+        {192, 18, 0, 8, NONE, 0, 0, 1},
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    fill_product(c, &cases[index], variant);
+    c->spec_count = 1;
+    c->spec[0] = cases[index].n_tokens;
+    return true;
+}
+
+bool sl_gen_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const product_case cases[] = {
+        {1, 1, 0, 1, NONE, 0, 0, 1},
+        {64, 2, 0, 64, NONE, 0, 0, 1},
+        {192, 18, 0, 9, BIAS, 0, 0, 1},
+        {63, 5, 3, 16, ADD, 4, 0, 1},
+        {130, 9, 0, 17, ADD_IN_PLACE, 0, 0, 1},
+        {65, 8, 13, 65, BIAS_ADD_IN_PLACE, 3, 2, 1},
+        {129, 18, 0, 130, NONE, 1, 0, 1},
+        {256, 4, 0, 128, ADD_IN_PLACE, 0, 3, 1},
+        {40, 48, 1, 33, NONE, 0, 0, 3e5f}, /* beyond the range of f16 */
+        {72, 9, 0, 20, BIAS, 0, 0, 1e-4f}, /* at its lower end */
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    fill_product(c, &cases[index], variant);
+    if (cases[index].x_range > 65504) { /* one outlier late in one row, the others of ordinary size */
+        struct sl_push_matmul *p = (struct sl_push_matmul *)c->push;
+        for (uint32_t i = 0; i < c->operand_count; i++) {
+            if (c->operands[i].push_offset != offsetof(struct sl_push_matmul, x)) continue;
+            float *x = c->operands[i].data;
+            for (uint64_t n = 0; n < c->operands[i].bytes / 4; n++)
+                if (n != 3ull * p->x_stride + p->n_k * 3 / 4) x[n] /= cases[index].x_range;
+        }
+    }
+    return true;
+}
+
+bool sl_gen_moe_matvec(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const struct {
+        uint32_t n_out, units, tail, n_experts, n_used, n_tokens, x_per_slot, x_pad;
+    } cases[] = {
+        {1, 1, 0, 1, 1, 1, 0, 0},    {64, 18, 0, 8, 2, 1, 0, 0},  {33, 8, 0, 4, 4, 1, 1, 0},
+        {48, 24, 5, 5, 3, 4, 0, 4},  {20, 12, 0, 8, 2, 9, 1, 16}, {9, 40, 3, 16, 8, 3, 1, 0},
+        {128, 8, 0, 3, 1, 17, 0, 1},
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    const uint32_t type = variant->key, n_k = width_for(type, cases[index].units, cases[index].tail);
+    struct sl_push_moe_matvec *p = (struct sl_push_moe_matvec *)c->push;
+    *p = (struct sl_push_moe_matvec){.n_out = cases[index].n_out,
+                                     .n_k = n_k,
+                                     .n_used = cases[index].n_used,
+                                     .n_tokens = cases[index].n_tokens,
+                                     .n_experts = cases[index].n_experts,
+                                     .x_per_slot = cases[index].x_per_slot,
+                                     .row_bytes = sl_gen_row_bytes(type, n_k),
+                                     .weight_type = type};
+    p->x_stride = n_k * (p->x_per_slot ? p->n_used : 1) + cases[index].x_pad;
+    const uint32_t rows = p->n_out * p->n_experts, items = p->n_used * p->n_tokens;
+    sl_gen_weights(c, type,
+                   sl_case_operand_add(c, offsetof(struct sl_push_moe_matvec, w), SL_CASE_IN, SL_CASE_BYTES,
+                                       (uint64_t)rows * p->row_bytes),
+                   rows, n_k);
+    const uint64_t xs = (uint64_t)p->x_stride * p->n_tokens;
+    sl_case_fill_floats(
+        c, sl_case_operand_add(c, offsetof(struct sl_push_moe_matvec, x), SL_CASE_IN, SL_CASE_F32, 4 * xs),
+        xs, -1, 1);
+    uint32_t *ids = sl_case_operand_add(c, offsetof(struct sl_push_moe_matvec, ids), SL_CASE_IN, SL_CASE_U32,
+                                        4ull * items);
+    for (uint32_t i = 0; i < items; i++)
+        ids[i] = sl_case_random_below(c, p->n_experts);
+    if (items > 4) ids[items / 2] = p->n_experts; /* does not exist: zeros */
+    sl_case_operand_add(c, offsetof(struct sl_push_moe_matvec, y), SL_CASE_OUT, SL_CASE_F32,
+                        4ull * items * p->n_out);
+    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u experts=%u used=%u tokens=%u per_slot=%u", p->n_out,
+             n_k, p->n_experts, p->n_used, p->n_tokens, p->x_per_slot);
+    return true;
+}
