@@ -9,6 +9,7 @@ import os
 import sys
 
 import numpy as np
+import torch
 
 import golden_format
 import reference
@@ -24,6 +25,7 @@ N_PREFIX, N_GREEDY = 24, 64
 
 
 def main():
+    torch.set_num_threads(1)
     for path in sys.argv[1:]:
         name, chat = MODELS[golden_format.sha256_of(path).hex()]
         g, model = reference.load(path)
