@@ -170,9 +170,12 @@ static void vulkan_device_destroy(sl_device *device)
         sl_vk_cache_close(dev);
         close_queue(dev, &dev->queues[0]);
         close_queue(dev, &dev->queues[1]);
+        for (uint32_t i = 0; i < SL_VK_RETIRED_SEMAPHORES; i++)
+            if (dev->retired[i]) dev->fn.DestroySemaphore(dev->handle, dev->retired[i], NULL);
         if (dev->fn.DestroyDevice) dev->fn.DestroyDevice(dev->handle, NULL);
     }
     sl_vk_instance_release(&dev->instance);
+    pthread_mutex_destroy(&dev->retired_lock);
     sl_free(dev);
 }
 
@@ -215,6 +218,7 @@ static sl_status vulkan_device_create(uint32_t index, const sl_device_options *o
         st = sl_fail(diag, SL_ERR_NO_MEMORY, "no memory for a Vulkan device");
         goto cleanup;
     }
+    (void)pthread_mutex_init(&dev->retired_lock, NULL); /* default attributes: cannot fail on Linux */
     const bool validation = (options && options->validation) || sl_vk_validation_wanted();
     SL_TRY(sl_vk_instance_acquire(validation, &dev->instance, &absent, diag));
     SL_TRY(find_physical(dev, index, diag));

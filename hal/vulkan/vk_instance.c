@@ -153,33 +153,33 @@ static const VkDebugUtilsMessengerCreateInfoEXT messenger_info = {
 };
 
 /* Whether the loader (layer NULL) or a layer offers an instance extension. */
-static bool has_instance_extension(const char *layer, const char *name)
+static sl_status find_extension(const char *layer, const char *name, bool *out, sl_diag *diag)
 {
     uint32_t count = 0;
-    bool found = false;
+    *out = false;
     if (loader.EnumerateInstanceExtensionProperties(layer, &count, NULL) != VK_SUCCESS || count == 0)
-        return false;
+        return SL_OK;
     VkExtensionProperties *list = sl_calloc(count, sizeof *list);
-    if (!list) return false;
+    if (!list) return sl_fail(diag, SL_ERR_NO_MEMORY, "no memory for a list of %u extensions", count);
     if (loader.EnumerateInstanceExtensionProperties(layer, &count, list) >= VK_SUCCESS)
-        for (uint32_t i = 0; i < count && !found; i++)
-            found = strcmp(list[i].extensionName, name) == 0;
+        for (uint32_t i = 0; i < count && !*out; i++)
+            *out = strcmp(list[i].extensionName, name) == 0;
     sl_free(list);
-    return found;
+    return SL_OK;
 }
 
-static bool has_validation_layer(void)
+static sl_status find_validation_layer(bool *out, sl_diag *diag)
 {
     uint32_t count = 0;
-    bool found = false;
-    if (loader.EnumerateInstanceLayerProperties(&count, NULL) != VK_SUCCESS || count == 0) return false;
+    *out = false;
+    if (loader.EnumerateInstanceLayerProperties(&count, NULL) != VK_SUCCESS || count == 0) return SL_OK;
     VkLayerProperties *list = sl_calloc(count, sizeof *list);
-    if (!list) return false;
+    if (!list) return sl_fail(diag, SL_ERR_NO_MEMORY, "no memory for a list of %u layers", count);
     if (loader.EnumerateInstanceLayerProperties(&count, list) >= VK_SUCCESS)
-        for (uint32_t i = 0; i < count && !found; i++)
-            found = strcmp(list[i].layerName, VALIDATION_LAYER) == 0;
+        for (uint32_t i = 0; i < count && !*out; i++)
+            *out = strcmp(list[i].layerName, VALIDATION_LAYER) == 0;
     sl_free(list);
-    return found;
+    return SL_OK;
 }
 
 /* What vkCreateInstance is given to turn validation on; lives until that call. */
@@ -195,13 +195,17 @@ typedef struct validation_setup {
 } validation_setup;
 
 /* Synchronization validation is set by VK_EXT_layer_settings where the layer has it, which also allows the
- * heuristic for shader accesses; older layers know VK_EXT_validation_features. Returns the chain. */
-static const void *validation_chain(validation_setup *setup, const char **out_extension)
+ * heuristic for shader accesses; older layers know VK_EXT_validation_features. Fills the chain that begins at
+ * setup->messenger, and the extension it needs (NULL: none). */
+static sl_status validation_chain(validation_setup *setup, const char **out_extension, sl_diag *diag)
 {
+    sl_status st = SL_OK;
+    bool there = false;
     *setup = (validation_setup){.messenger = messenger_info};
     *out_extension = NULL;
 #ifdef VK_EXT_layer_settings
-    if (has_instance_extension(VALIDATION_LAYER, VK_EXT_LAYER_SETTINGS_EXTENSION_NAME)) {
+    SL_TRY(find_extension(VALIDATION_LAYER, VK_EXT_LAYER_SETTINGS_EXTENSION_NAME, &there, diag));
+    if (there) {
         setup->yes = VK_TRUE;
         setup->setting[0] = (VkLayerSettingEXT){VALIDATION_LAYER, "validate_sync",
                                                 VK_LAYER_SETTING_TYPE_BOOL32_EXT, 1, &setup->yes};
@@ -214,10 +218,11 @@ static const void *validation_chain(validation_setup *setup, const char **out_ex
         };
         setup->messenger.pNext = &setup->settings;
         *out_extension = VK_EXT_LAYER_SETTINGS_EXTENSION_NAME;
-        return &setup->messenger;
+        goto cleanup;
     }
 #endif
-    if (has_instance_extension(VALIDATION_LAYER, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME)) {
+    SL_TRY(find_extension(VALIDATION_LAYER, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME, &there, diag));
+    if (there) {
         setup->enable = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
         setup->features = (VkValidationFeaturesEXT){
             .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
@@ -227,7 +232,51 @@ static const void *validation_chain(validation_setup *setup, const char **out_ex
         setup->messenger.pNext = &setup->features;
         *out_extension = VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME;
     }
-    return &setup->messenger;
+cleanup:
+    return st;
+}
+
+/* Everything that vkCreateInstance is told. */
+typedef struct instance_plan {
+    validation_setup setup;
+    const void *chain;
+    const char *extensions[4];
+    uint32_t extension_count;
+    bool portability;
+} instance_plan;
+
+static sl_status plan_instance(bool validation, instance_plan *plan, bool *out_debug_utils, sl_diag *diag)
+{
+    sl_status st = SL_OK;
+    bool layer = false;
+    const char *extension = NULL;
+    *plan = (instance_plan){0};
+    if (validation) {
+        SL_TRY(find_validation_layer(&layer, diag));
+        if (!layer) {
+            st = sl_fail(diag, SL_ERR_UNSUPPORTED,
+                         "validation was asked for, but the layer " VALIDATION_LAYER " is not installed");
+            goto cleanup;
+        }
+    }
+    SL_TRY(find_extension(NULL, VK_EXT_DEBUG_UTILS_EXTENSION_NAME, out_debug_utils, diag));
+    if (validation && !*out_debug_utils)
+        SL_TRY(find_extension(VALIDATION_LAYER, VK_EXT_DEBUG_UTILS_EXTENSION_NAME, out_debug_utils, diag));
+    if (*out_debug_utils) plan->extensions[plan->extension_count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
+    if (validation) {
+        if (!*out_debug_utils) {
+            st = sl_fail(diag, SL_ERR_UNSUPPORTED, "validation needs VK_EXT_debug_utils");
+            goto cleanup;
+        }
+        SL_TRY(validation_chain(&plan->setup, &extension, diag));
+        plan->chain = &plan->setup.messenger;
+        if (extension) plan->extensions[plan->extension_count++] = extension;
+    }
+    SL_TRY(find_extension(NULL, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME, &plan->portability, diag));
+    if (plan->portability)
+        plan->extensions[plan->extension_count++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
+cleanup:
+    return st;
 }
 
 static sl_status load_instance(sl_vk_instance *instance, sl_diag *diag)
@@ -266,33 +315,11 @@ static sl_status check_loader(bool *out_absent, sl_diag *diag)
 static sl_status instance_make(bool validation, sl_vk_instance *out, bool *out_absent, sl_diag *diag)
 {
     sl_status st = SL_OK;
-    const char *extensions[4], *layers[] = {VALIDATION_LAYER}, *validation_extension = NULL;
-    uint32_t extension_count = 0;
-    validation_setup setup;
-    const void *chain = NULL;
+    const char *layers[] = {VALIDATION_LAYER};
+    instance_plan plan;
     *out = (sl_vk_instance){0};
     SL_TRY(check_loader(out_absent, diag));
-
-    if (validation && !has_validation_layer()) {
-        st = sl_fail(diag, SL_ERR_UNSUPPORTED,
-                     "validation was asked for, but the layer " VALIDATION_LAYER " is not installed");
-        goto cleanup;
-    }
-    out->debug_utils =
-        has_instance_extension(NULL, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) ||
-        (validation && has_instance_extension(VALIDATION_LAYER, VK_EXT_DEBUG_UTILS_EXTENSION_NAME));
-    if (out->debug_utils) extensions[extension_count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
-    if (validation) {
-        if (!out->debug_utils) {
-            st = sl_fail(diag, SL_ERR_UNSUPPORTED, "validation needs VK_EXT_debug_utils");
-            goto cleanup;
-        }
-        chain = validation_chain(&setup, &validation_extension);
-        if (validation_extension) extensions[extension_count++] = validation_extension;
-    }
-    const bool portability = has_instance_extension(NULL, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME);
-    if (portability) extensions[extension_count++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
-
+    SL_TRY(plan_instance(validation, &plan, &out->debug_utils, diag));
     const VkApplicationInfo application = {
         .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
         .pApplicationName = "sluice",
@@ -301,13 +328,13 @@ static sl_status instance_make(bool validation, sl_vk_instance *out, bool *out_a
     };
     const VkInstanceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-        .pNext = chain,
-        .flags = portability ? VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR : 0,
+        .pNext = plan.chain,
+        .flags = plan.portability ? VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR : 0,
         .pApplicationInfo = &application,
         .enabledLayerCount = validation ? 1 : 0,
         .ppEnabledLayerNames = layers,
-        .enabledExtensionCount = extension_count,
-        .ppEnabledExtensionNames = extensions,
+        .enabledExtensionCount = plan.extension_count,
+        .ppEnabledExtensionNames = plan.extensions,
     };
     VkResult r = loader.CreateInstance(&info, NULL, &out->handle);
     if (r != VK_SUCCESS) {

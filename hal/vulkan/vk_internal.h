@@ -98,6 +98,7 @@ typedef struct sl_vk_probe {
     uint32_t compute_family, transfer_family;
     uint32_t transfer_index; /* queue of transfer_family */
     bool transfer_has_compute;
+    bool retires_semaphores;    /* see sl_vk_semaphore_destroy */
     uint32_t timestamp_bits[2]; /* valid bits of timestamps, by sl_queue */
     sl_device_info info;
 } sl_vk_probe;
@@ -125,6 +126,8 @@ typedef struct sl_vk_queue {
     VkAccessFlags reads, writes; /* accesses that belong to `stages` */
 } sl_vk_queue;
 
+#define SL_VK_RETIRED_SEMAPHORES 64
+
 typedef struct sl_vk_device {
     sl_device base;
     sl_vk_instance instance;
@@ -133,7 +136,10 @@ typedef struct sl_vk_device {
     sl_vk_device_fn fn;
     sl_vk_queue queues[2];    /* [1] is in use only when the transfer queue is another VkQueue */
     sl_vk_queue *queue_of[2]; /* by sl_queue */
-    VkPipelineCache cache;    /* VK_NULL_HANDLE: none */
+    pthread_mutex_t retired_lock;
+    VkSemaphore retired[SL_VK_RETIRED_SEMAPHORES]; /* under retired_lock; a ring */
+    uint32_t retired_next;
+    VkPipelineCache cache; /* VK_NULL_HANDLE: none */
     char *cache_path;
     size_t cache_loaded_bytes; /* size of the driver's data when the device was created */
 } sl_vk_device;

@@ -391,6 +391,7 @@ sl_status sl_vk_probe_device(const sl_vk_instance *instance, VkPhysicalDevice ha
     instance->fn.GetPhysicalDeviceFeatures2(handle, sl_vk_features_link(&have, &out->ext));
     identify(out, &p);
     choose_features(out, &have);
+    out->retires_semaphores = p.v12.driverID == VK_DRIVER_ID_MESA_LLVMPIPE;
     const bool has_queue = choose_queues(instance, out);
     shader_caps(out, &p);
     limit_caps(out, &p);

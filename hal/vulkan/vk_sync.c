@@ -33,11 +33,25 @@ sl_status sl_vk_semaphore_create(sl_device *device, uint64_t initial, sl_semapho
     return SL_OK;
 }
 
+/* Lavapipe's queue thread (seen in Mesa 22.3.6) lets go of the points of a timeline semaphore a moment after
+ * the submission has signalled, and so after the host may have destroyed it: the thread then waits for ever
+ * for a lock in freed memory. There, a semaphore is kept until SL_VK_RETIRED_SEMAPHORES more were destroyed.
+ */
 void sl_vk_semaphore_destroy(sl_semaphore *semaphore)
 {
     sl_vk_semaphore *s = (sl_vk_semaphore *)semaphore;
     if (!s) return;
-    s->dev->fn.DestroySemaphore(s->dev->handle, s->handle, NULL);
+    sl_vk_device *dev = s->dev;
+    VkSemaphore handle = s->handle;
+    if (dev->probe.retires_semaphores) {
+        pthread_mutex_lock(&dev->retired_lock);
+        VkSemaphore *slot = &dev->retired[dev->retired_next++ % SL_VK_RETIRED_SEMAPHORES];
+        const VkSemaphore oldest = *slot;
+        *slot = handle;
+        handle = oldest;
+        pthread_mutex_unlock(&dev->retired_lock);
+    }
+    if (handle) dev->fn.DestroySemaphore(dev->handle, handle, NULL);
     sl_free(s);
 }
 
