@@ -64,12 +64,12 @@ uint page_of(uint pages[PAGES], uint key)
     return page;
 }
 
+// Pages of a step; behind the last key, the last page again: every load is of an entry that is there.
 void find_pages(U32 table, uint first, uvec2 range, out uint pages[PAGES])
 {
-    [[unroll]] for (uint i = 0u; i < PAGES; i++) {
-        pages[i] = 0u;
-        if (first + i * PAGE < range.y) pages[i] = table.at[first / PAGE + i];
-    }
+    uint last = (max(range.y, 1u) - 1u) / PAGE;
+    [[unroll]] for (uint i = 0u; i < PAGES; i++)
+        pages[i] = table.at[min(first / PAGE + i, last)];
 }
 
 // Loads keys first .. first + KEYS - 1; those outside `range` are not touched: their memory may be anything.

@@ -77,10 +77,10 @@ static inline bool overlap(const sl_attention_row *row, uint32_t first, uint32_t
 }
 
 static inline void one_page(const struct sl_push_attention *p, const uint16_t *keys, const uint16_t *values,
-                            uint32_t first, sl_attention_row *rows, uint32_t count)
+                            uint32_t first, sl_attention_row *rows, uint32_t count, float *data)
 {
     const uint32_t head_dim = p->head_dim;
-    float data[PAGE * SL_ATTENTION_HEAD_MAX], scores[SL_ATTENTION_ROWS][PAGE];
+    float scores[SL_ATTENTION_ROWS][PAGE];
     uint32_t from, to, low = PAGE, high = 0;
     for (uint32_t r = 0; r < count; r++) {
         if (!overlap(&rows[r], first, &from, &to)) continue;
@@ -116,6 +116,7 @@ void sl_attention_rows(const struct sl_push_attention *p, const uint32_t *pages,
 {
     const uint16_t *k = sl_host(p->k_cache), *v = sl_host(p->v_cache);
     const uint64_t page_halves = (uint64_t)PAGE * p->head_dim;
+    float data[PAGE * SL_ATTENTION_HEAD_MAX] = {0}; /* keys, then values of a page */
     uint32_t begin = UINT32_MAX, end = 0;
     for (uint32_t r = 0; r < count; r++) {
         rows[r].maximum = -INFINITY;
@@ -127,6 +128,6 @@ void sl_attention_rows(const struct sl_push_attention *p, const uint32_t *pages,
     }
     for (uint32_t page = begin / PAGE; (uint64_t)page * PAGE < end; page++) {
         const uint64_t at = ((uint64_t)pages[page] * p->n_kv_heads + g) * page_halves;
-        one_page(p, k + at, v + at, page * PAGE, rows, count);
+        one_page(p, k + at, v + at, page * PAGE, rows, count, data);
     }
 }

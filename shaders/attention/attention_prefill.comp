@@ -49,21 +49,24 @@ void load_rows()
         row_range[lane] = uvec2(0u);
         row_sequence[lane] = 0u;
         if (token < p.n_tokens) {
-            row_range[lane] = visible(U32(p.positions).at[token], p.window);
-            row_sequence[lane] = U32(p.sequences).at[token];
+            uvec2 range = visible(U32(p.positions).at[token], p.window);
+            row_range[lane] = range;
+            if (range.y != 0u) row_sequence[lane] = U32(p.sequences).at[token];
         }
     }
     barrier();
 }
 
 // The run that begins at the first row from `row` on that sees a key: its rows x .. y - 1 and the keys z .. w - 1 that
-// they see. Rows without keys (padding) do not end it.
+// they see. Rows without keys (padding) do not end it. Without such a row: an empty run whose numbers are valid all the
+// same, because lavapipe (Mesa 26.1) still does the uniform loads of a loop that all invocations have left.
 uvec4 next_run(uint row)
 {
     while (row < TOKENS && row_range[row].y == 0u)
         row++;
-    uvec4 run = uvec4(row, row, 0xffffffffu, 0u);
-    uint sequence = row_sequence[min(row, TOKENS - 1u)];
+    if (row == TOKENS) return uvec4(0u, 0u, 0u, 1u);
+    uvec4 run = uvec4(row, row, 0xffffffffu, 1u);
+    uint sequence = row_sequence[row];
     for (; row < TOKENS; row++) {
         uvec2 range = row_range[row];
         if (range.y == 0u) continue;
@@ -207,7 +210,7 @@ void do_run(uvec4 run)
     }
     U32 table = U32(offset_mul(p.block_table, row_sequence[run.x], p.table_stride * 4u));
     for (uint first = run.z / PAGE * PAGE; first < run.w; first += PAGE) {
-        uint page = table.at[first / PAGE];
+        uint page = table.at[min(first, run.w - 1u) / PAGE];
         uvec2 keys = uvec2(max(run.z, first) - first, min(run.w - first, PAGE));
         score_page(U32x4(page_rows(p.k_cache, page, g, p.n_kv_heads, D)), first, keys, ranges);
         weigh_page();
