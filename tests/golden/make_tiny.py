@@ -21,7 +21,7 @@ import tokenizer_reference
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 N_PROMPTS, N_TOKENS, N_PREFIX, N_GREEDY = 5, 104, 24, 64
-MIN_MARGIN, MIN_GREEDY_MARGIN, N_TRIES = 0.1, 0.04, 40
+MIN_MARGIN, MIN_GREEDY_MARGIN, N_TRIES, N_TRIES_MOE = 0.1, 0.04, 6, 40
 N_VOCAB, N_CONTEXT = 288, 512
 T = gguf.GGMLQuantizationType
 COMMON = dict(vocab_size=N_VOCAB, max_position_embeddings=N_CONTEXT, pad_token_id=None, bos_token_id=None, eos_token_id=None)
@@ -230,10 +230,10 @@ def extend(margins, rng, ids, n):
     return ids
 
 
-def prefix_of(margins, rng, start):
-    """The first N_PREFIX tokens, out of N_TRIES draws: those whose greedy continuation has no close decision, or the best."""
+def prefix_of(margins, rng, start, n_tries):
+    """The first N_PREFIX tokens, out of n_tries draws: those whose greedy continuation has no close decision, or the best."""
     best = None
-    for _ in range(N_TRIES):
+    for _ in range(n_tries):
         prefix = extend(margins, rng, start, N_PREFIX)
         ids, worst = list(prefix), np.inf
         for _ in range(N_GREEDY):
@@ -265,7 +265,7 @@ def main():
         margins, rng, prompts = Margins(model), np.random.default_rng(seed), []
         start = [g.value("tokenizer.ggml.bos_token_id")] if g.value("tokenizer.ggml.add_bos_token") else []
         for _ in range(N_PROMPTS):
-            worst, prefix = prefix_of(margins, rng, start)
+            worst, prefix = prefix_of(margins, rng, start, N_TRIES_MOE if "moe" in name else N_TRIES)
             ids = extend(margins, rng, prefix, N_TOKENS)
             greedy = reference.greedy_of(model, prefix, N_GREEDY)
             prompts.append({"ids": ids, "logits": reference.logits_of(model, ids), "n_prefix": N_PREFIX, "greedy": greedy})
