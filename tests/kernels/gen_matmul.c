@@ -120,7 +120,16 @@ bool sl_gen_matvec(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
         {66, 36, 8, 8, BIAS_ADD_IN_PLACE, 12, 3, 1},
         {192, 18, 0, 8, NONE, 0, 0, 1},
     };
-    if (index >= SL_COUNTOF(cases)) return false;
+    /* Every column count is a compilation. Each type gets 1, 2, 8 and one of the others, so that all are
+     * seen. */
+    const uint32_t middle = 3 + (variant->key & 31) % 5;
+    uint32_t chosen = 0;
+    for (; chosen < SL_COUNTOF(cases); chosen++) {
+        const uint32_t n = cases[chosen].n_tokens;
+        if ((n < 3 || n == 8 || n == middle) && index-- == 0) break;
+    }
+    if (chosen == SL_COUNTOF(cases)) return false;
+    index = chosen;
     fill_product(c, &cases[index], variant);
     c->spec_count = 1;
     c->spec[0] = cases[index].n_tokens;
