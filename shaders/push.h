@@ -49,8 +49,8 @@ struct sl_push_rms_norm {
 
 /* y[t][r] = sum_k w[r][k] * x[t][k] + bias[r] + add[t][r]; bias, add may be 0; add has y's stride and may be
  * y. Rows of w are row_bytes apart, blocks of the weight type (the key). matvec: n_tokens <=
- * SL_MATVEC_COLUMNS_MAX and equal to specialization constant SL_SPEC_COLUMNS; matmul: any n_tokens. w is a
- * multiple of 16 bytes. x is read in vectors of four where x and x_stride * 4 are multiples of 16 bytes. */
+ * SL_MATVEC_COLUMNS_MAX and equal to specialization constant SL_SPEC_COLUMNS; matmul: any n_tokens. w and
+ * x are multiples of 16 bytes, x_stride and n_k of 4 (n_k of the block, where the type has blocks). */
 struct sl_push_matmul {
     sl_addr w, x, y, bias, add;
     uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes, weight_type;

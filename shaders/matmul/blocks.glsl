@@ -7,9 +7,10 @@
 //   chunk_k(i, which)         index of the run's first weight within the row
 //   run_chunk(j), run_which(j)  the inverse: where weights 16 j .. 16 j + 15 are
 //
-// Loads are aligned 32-bit words at least. A block that begins in the middle of a word (its size is 2 modulo 4) is put
-// together by shifts; a word is read only if it holds a byte of the block, so nothing is read beyond the page.
-// Addresses of tensors must be multiples of 16 (Q4_K) or 4 (others).
+// Loads are vectors of 32-bit words. A block that begins in the middle of a word (its size is 2 modulo 4) is put together
+// by shifts; a word is read only if it holds a byte of the block, so nothing is read beyond the page. There is no second
+// path for other alignments: it would double the code, and software drivers compile slowly. What it takes: tensors and
+// rows of activations at multiples of 16 bytes, n_k a multiple of 4 (of the block, where there are blocks).
 #ifndef SL_BLOCKS_GLSL
 #define SL_BLOCKS_GLSL
 
@@ -36,10 +37,17 @@ Run run_from_bytes(uvec4 q, float d, float m)
     return run;
 }
 
-U32 words_of(uvec2 address) { return U32(uvec2(address.x & ~3u, address.y)); }
+// Four words that need only be aligned as one.
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer FourWords { uvec4 v; };
+layout(buffer_reference, scalar, buffer_reference_align = 8) buffer U32x2 { uvec2 at[]; };
 
-// Word at two bytes before the end of `high` when the block is aligned, `high` itself when it is not (see *_load).
-uint funnel(uint low, uint high, bool halfway) { return halfway ? high : (low >> 16) | (high << 16); }
+uvec4 four_words(uvec2 base, uint word) { return FourWords(offset(base, 4u * word)).v; }
+uint one_word(uvec2 base, uint word) { return U32(base).at[word]; }
+uvec2 words_of(uvec2 address) { return uvec2(address.x & ~3u, address.y); }
+
+// The words that follow a half at the begin of a block: `high` as it is where the block began halfway in `low`, else
+// the upper half of `low` and the lower half of `high`.
+uvec4 funnel(uvec4 low, uvec4 high, bool halfway) { return halfway ? high : (low >> 16) | (high << 16); }
 
 float half_at(uint word, bool halfway)
 {
@@ -95,27 +103,27 @@ uint chunk_k(uint i, uint which) { return (i >> 2) * 128u + (i & 3u) * 16u + whi
 uint run_chunk(uint j) { return (j >> 3) * 4u + (j & 3u); }
 uint run_which(uint j) { return (j >> 2) & 1u; }
 
-uvec4 load_16(U32 words, uint byte)
+uvec4 load_16(uvec2 words, uint byte)
 {
     const uint i = byte >> 2;
     const bool halfway = (byte & 2u) != 0u;
-    const uvec4 v = uvec4(words.at[i], words.at[i + 1u], words.at[i + 2u], words.at[i + 3u]);
-    const uint next = words.at[i + (halfway ? 4u : 3u)];
+    const uvec4 v = four_words(words, i);
+    const uint next = one_word(words, i + (halfway ? 4u : 3u));
     return halfway ? (v >> 16) | (uvec4(v.yzw, next) << 16) : v;
 }
 
 Chunk chunk_load(uvec2 row, uint i, uint n_k)
 {
     Chunk c;
-    U32 words = words_of(row);
+    const uvec2 words = words_of(row);
     const uint begin = (row.x & 2u) + (i >> 3) * 210u, part = (i >> 2) & 1u, quarter = i & 3u;
     c.low = load_16(words, begin + part * 64u + quarter * 16u);
     c.high = load_16(words, begin + 128u + part * 32u + (quarter & 1u) * 16u);
     c.shift = (quarter >> 1) * 2u;
     const uint s = begin + 192u + part * 8u + quarter, e = begin + 208u;
-    const int s0 = int(words.at[s >> 2] << (24u - 8u * (s & 3u))) >> 24;
-    const int s1 = int(words.at[(s + 4u) >> 2] << (24u - 8u * (s & 3u))) >> 24;
-    const float d = half_at(words.at[e >> 2], (e & 2u) != 0u);
+    const int s0 = int(one_word(words, s >> 2) << (24u - 8u * (s & 3u))) >> 24;
+    const int s1 = int(one_word(words, (s + 4u) >> 2) << (24u - 8u * (s & 3u))) >> 24;
+    const float d = half_at(one_word(words, e >> 2), (e & 2u) != 0u);
     c.d0 = d * float(s0);
     c.d1 = d * float(s1);
     return c;
@@ -145,28 +153,28 @@ uint run_which(uint j) { return j & 1u; }
 Chunk chunk_load(uvec2 row, uint i, uint n_k)
 {
     Chunk c;
-    U32 words = words_of(row);
+    const uvec2 words = words_of(row);
     c.high = 0u;
 #if SL_KEY == 3
     const uint w = i * 5u;
-    const vec2 dm = unpackHalf2x16(words.at[w]);
+    const vec2 dm = unpackHalf2x16(one_word(words, w));
     c.d = dm.x;
     c.m = dm.y;
-    c.q = uvec4(words.at[w + 1u], words.at[w + 2u], words.at[w + 3u], words.at[w + 4u]);
+    c.q = four_words(words, w + 1u);
 #else
     const uint byte = (row.x & 2u) + i * (SL_KEY == 2 ? 18u : 22u), w = byte >> 2;
     const bool halfway = (byte & 2u) != 0u;
-    const uint w0 = words.at[w], w1 = words.at[w + 1u], w2 = words.at[w + 2u], w3 = words.at[w + 3u];
-    const uint w4 = words.at[w + 4u];
-    c.d = half_at(w0, halfway);
+    const uvec4 v = four_words(words, w);
+    const uint v4 = one_word(words, w + 4u);
+    c.d = half_at(v.x, halfway);
 #if SL_KEY == 2
     c.m = -8.0 * c.d;
-    c.q = uvec4(funnel(w0, w1, halfway), funnel(w1, w2, halfway), funnel(w2, w3, halfway), funnel(w3, w4, halfway));
+    c.q = funnel(v, uvec4(v.yzw, v4), halfway);
 #else
-    const uint w5 = words.at[w + 5u];
+    const uint v5 = one_word(words, w + 5u);
     c.m = -16.0 * c.d;
-    c.high = funnel(w0, w1, halfway);
-    c.q = uvec4(funnel(w1, w2, halfway), funnel(w2, w3, halfway), funnel(w3, w4, halfway), funnel(w4, w5, halfway));
+    c.high = halfway ? v.y : (v.x >> 16) | (v.y << 16);
+    c.q = funnel(uvec4(v.yzw, v4), uvec4(v.zw, v4, v5), halfway);
 #endif
 #endif
     return c;
@@ -200,16 +208,13 @@ uint run_which(uint j) { return j & 1u; }
 Chunk chunk_load(uvec2 row, uint i, uint n_k)
 {
     Chunk c;
-    U32 words = words_of(row);
+    const uvec2 words = words_of(row);
     const uint byte = (row.x & 2u) + i * 34u, w = byte >> 2;
     const bool halfway = (byte & 2u) != 0u;
-    uint v[9];
-    [[unroll]] for (uint k = 0u; k < 9u; k++) v[k] = words.at[w + k];
-    c.d = half_at(v[0], halfway);
-    [[unroll]] for (uint k = 0u; k < 4u; k++) {
-        c.q0[k] = funnel(v[k], v[k + 1u], halfway);
-        c.q1[k] = funnel(v[k + 4u], v[k + 5u], halfway);
-    }
+    const uvec4 v = four_words(words, w), u = four_words(words, w + 4u);
+    c.d = half_at(v.x, halfway);
+    c.q0 = funnel(v, uvec4(v.yzw, u.x), halfway);
+    c.q1 = funnel(u, uvec4(u.yzw, one_word(words, w + 8u)), halfway);
     return c;
 }
 
@@ -219,7 +224,7 @@ Run chunk_run(Chunk c, uint which)
     return run_from_bytes(q ^ 0x80808080u, c.d, -128.0 * c.d);
 }
 
-#elif SL_KEY == 0 || SL_KEY == 1 || SL_KEY == 30 // F32, F16, BF16: any n_k, rows aligned to an element
+#elif SL_KEY == 0 || SL_KEY == 1 || SL_KEY == 30 // F32, F16, BF16
 
 #define CHUNK_RUNS 1
 #define CHUNK_PARTIAL 1
@@ -241,33 +246,20 @@ vec2 pair_of(uint word)
 #endif
 }
 
-float element(uvec2 row, uint k)
-{
-#if SL_KEY == 0
-    return F32(row).at[k];
-#else
-    const uint byte = (row.x & 2u) + 2u * k;
-    const vec2 pair = pair_of(words_of(row).at[byte >> 2]);
-    return (byte & 2u) != 0u ? pair.y : pair.x;
-#endif
-}
-
 Chunk chunk_load(uvec2 row, uint i, uint n_k)
 {
     Chunk c;
-    const uint k = i * 16u;
-    if ((row.x & 15u) == 0u && k + 16u <= n_k) {
+    [[unroll]] for (uint j = 0u; j < 4u; j++) {
+        if (16u * i + 4u * j < n_k) {
 #if SL_KEY == 0
-        [[unroll]] for (uint j = 0u; j < 4u; j++) c.run.v[j] = F32x4(row).at[i * 4u + j];
+            c.run.v[j] = F32x4(row).at[i * 4u + j];
 #else
-        [[unroll]] for (uint j = 0u; j < 2u; j++) {
-            const uvec4 words = U32x4(row).at[i * 2u + j];
-            c.run.v[2u * j] = vec4(pair_of(words.x), pair_of(words.y));
-            c.run.v[2u * j + 1u] = vec4(pair_of(words.z), pair_of(words.w));
-        }
+            const uvec2 words = U32x2(row).at[i * 4u + j];
+            c.run.v[j] = vec4(pair_of(words.x), pair_of(words.y));
 #endif
-    } else {
-        [[unroll]] for (uint j = 0u; j < 16u; j++) c.run.v[j / 4u][j % 4u] = k + j < n_k ? element(row, k + j) : 0.0;
+        } else {
+            c.run.v[j] = vec4(0.0);
+        }
     }
     return c;
 }
@@ -276,19 +268,18 @@ Run chunk_run(Chunk c, uint which) { return c.run; }
 
 #endif
 
-// 16 activations of f32 from x[k] on; zeros beyond n_k. x_wide: x is a multiple of 16 bytes.
+// 16 activations of f32 from x[k] on; zeros beyond n_k.
 Run load_x(uvec2 x, uint k, uint n_k)
 {
     Run run;
+    [[unroll]] for (uint j = 0u; j < 4u; j++) {
 #ifdef CHUNK_PARTIAL
-    const bool wide = (x.x & 15u) == 0u && k + 16u <= n_k;
-#else
-    const bool wide = (x.x & 15u) == 0u;
+        if (k + 4u * j >= n_k) {
+            run.v[j] = vec4(0.0);
+            continue;
+        }
 #endif
-    if (wide) {
-        [[unroll]] for (uint j = 0u; j < 4u; j++) run.v[j] = F32x4(x).at[k / 4u + j];
-    } else {
-        [[unroll]] for (uint j = 0u; j < 16u; j++) run.v[j / 4u][j % 4u] = k + j < n_k ? F32(x).at[k + j] : 0.0;
+        run.v[j] = F32x4(x).at[k / 4u + j];
     }
     return run;
 }

@@ -49,11 +49,13 @@ void main()
         stage(row0, token0, k0);
         barrier();
         if (me < MAKERS) {
-            [[unroll]] for (uint k = 0u; k < DEPTH; k++) {
-                const vec4 x = x_tile[k][tokens], w0 = w_tile[k][2u * rows], w1 = w_tile[k][2u * rows + 1u];
-                [[unroll]] for (uint t = 0u; t < TOKENS; t++) {
-                    sums[t][0] = fma(w0, vec4(x[t]), sums[t][0]);
-                    sums[t][1] = fma(w1, vec4(x[t]), sums[t][1]);
+            [[dont_unroll]] for (uint k0 = 0u; k0 < DEPTH; k0 += 4u) {
+                [[unroll]] for (uint k = k0; k < k0 + 4u; k++) {
+                    const vec4 x = x_tile[k][tokens], w0 = w_tile[k][2u * rows], w1 = w_tile[k][2u * rows + 1u];
+                    [[unroll]] for (uint t = 0u; t < TOKENS; t++) {
+                        sums[t][0] = fma(w0, vec4(x[t]), sums[t][0]);
+                        sums[t][1] = fma(w1, vec4(x[t]), sums[t][1]);
+                    }
                 }
             }
         }

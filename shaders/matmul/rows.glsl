@@ -21,7 +21,7 @@ void rows_times_columns(uvec2 w, uvec2 x, uint x_stride, uint first, out float s
     for (uint i = gl_SubgroupInvocationID; i < count; i += gl_SubgroupSize) {
         Chunk chunk[ROWS];
         [[unroll]] for (uint r = 0u; r < ROWS; r++) chunk[r] = chunk_load(row[r], i, p.n_k);
-        [[unroll]] for (uint which = 0u; which < CHUNK_RUNS; which++) {
+        [[dont_unroll]] for (uint which = 0u; which < CHUNK_RUNS; which++) {
             const uint k = chunk_k(i, which);
             Run weights[ROWS];
             [[unroll]] for (uint r = 0u; r < ROWS; r++) weights[r] = chunk_run(chunk[r], which);

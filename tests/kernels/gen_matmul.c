@@ -23,8 +23,8 @@ bool sl_gen_embed(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
         uint32_t units, tail, n_vocab, n_tokens, pad;
         float scale;
     } cases[] = {
-        {1, 0, 3, 1, 0, 1.0f},   {18, 0, 50, 5, 0, 1.0f},  {18, 0, 50, 1, 0, 24.0f},  {40, 3, 7, 33, 0, 0.5f},
-        {64, 0, 9, 64, 0, 1.0f}, {8, 13, 100, 3, 0, 1.0f}, {128, 5, 20, 2, 0, 25.3f},
+        {1, 0, 3, 1, 0, 1.0f},   {18, 0, 50, 5, 0, 1.0f},  {18, 0, 50, 1, 0, 24.0f},  {40, 4, 7, 33, 0, 0.5f},
+        {64, 0, 9, 64, 0, 1.0f}, {8, 12, 100, 3, 0, 1.0f}, {128, 4, 20, 2, 0, 25.3f},
     };
     if (index >= SL_COUNTOF(cases)) return false;
     const uint32_t type = variant->key, n = width_for(type, cases[index].units, cases[index].tail);
@@ -109,18 +109,27 @@ bool sl_gen_matvec(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
         {8, 3, 0, 1, BIAS, 0, 0, 1},
         {192, 18, 0, 1, NONE, 0, 0, 1},
         {576, 48, 0, 1, ADD_IN_PLACE, 0, 0, 4},
-        {33, 20, 7, 1, ADD, 0, 0, 1},
-        {7, 129, 3, 1, BIAS_ADD_IN_PLACE, 0, 0, 1e5f},
+        {33, 20, 8, 1, ADD, 0, 0, 1},
+        {7, 129, 4, 1, BIAS_ADD_IN_PLACE, 0, 0, 1e5f},
         {13, 18, 0, 2, NONE, 0, 0, 1},
-        {65, 8, 1, 3, ADD_IN_PLACE, 4, 5, 1},
-        {16, 18, 15, 4, BIAS, 3, 0, 1},
-        {9, 64, 0, 5, ADD, 1, 0, 1},
+        {65, 8, 4, 3, ADD_IN_PLACE, 4, 5, 1},
+        {16, 18, 12, 4, BIAS, 4, 0, 1},
+        {9, 64, 0, 5, ADD, 8, 0, 1},
         {31, 5, 4, 6, BIAS_ADD_IN_PLACE, 8, 1, 1},
         {100, 18, 0, 7, NONE, 0, 0, 1},
-        {66, 36, 9, 8, BIAS_ADD_IN_PLACE, 2, 3, 1},
+        {66, 36, 8, 8, BIAS_ADD_IN_PLACE, 12, 3, 1},
         {192, 18, 0, 8, NONE, 0, 0, 1},
     };
-    if (index >= SL_COUNTOF(cases)) return false;
+    /* Every column count is a compilation. Each type gets 1, 2, 8 and one of the others, so that all are
+     * seen. */
+    const uint32_t middle = 3 + (variant->key & 31) % 5;
+    uint32_t chosen = 0;
+    for (; chosen < SL_COUNTOF(cases); chosen++) {
+        const uint32_t n = cases[chosen].n_tokens;
+        if ((n < 3 || n == 8 || n == middle) && index-- == 0) break;
+    }
+    if (chosen == SL_COUNTOF(cases)) return false;
+    index = chosen;
     fill_product(c, &cases[index], variant);
     c->spec_count = 1;
     c->spec[0] = cases[index].n_tokens;
@@ -133,12 +142,12 @@ bool sl_gen_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
         {1, 1, 0, 1, NONE, 0, 0, 1},
         {64, 2, 0, 64, NONE, 0, 0, 1},
         {192, 18, 0, 9, BIAS, 0, 0, 1},
-        {63, 5, 3, 16, ADD, 4, 0, 1},
+        {63, 5, 4, 16, ADD, 4, 0, 1},
         {130, 9, 0, 17, ADD_IN_PLACE, 0, 0, 1},
-        {65, 8, 13, 65, BIAS_ADD_IN_PLACE, 3, 2, 1},
-        {129, 18, 0, 130, NONE, 1, 0, 1},
+        {65, 8, 12, 65, BIAS_ADD_IN_PLACE, 4, 2, 1},
+        {129, 18, 0, 130, NONE, 4, 0, 1},
         {256, 4, 0, 128, ADD_IN_PLACE, 0, 3, 1},
-        {40, 48, 1, 33, NONE, 0, 0, 3e5f}, /* beyond the range of f16 */
+        {40, 48, 4, 33, NONE, 0, 0, 3e5f}, /* beyond the range of f16 */
         {72, 9, 0, 20, BIAS, 0, 0, 1e-4f}, /* at its lower end */
     };
     if (index >= SL_COUNTOF(cases)) return false;
@@ -161,8 +170,8 @@ bool sl_gen_moe_matvec(sl_kernel_case *c, uint32_t index, const sl_variant *vari
         uint32_t n_out, units, tail, n_experts, n_used, n_tokens, x_per_slot, x_pad;
     } cases[] = {
         {1, 1, 0, 1, 1, 1, 0, 0},    {64, 18, 0, 8, 2, 1, 0, 0},  {33, 8, 0, 4, 4, 1, 1, 0},
-        {48, 24, 5, 5, 3, 4, 0, 4},  {20, 12, 0, 8, 2, 9, 1, 16}, {9, 40, 3, 16, 8, 3, 1, 0},
-        {128, 8, 0, 3, 1, 17, 0, 1},
+        {48, 24, 4, 5, 3, 4, 0, 4},  {20, 12, 0, 8, 2, 9, 1, 16}, {9, 40, 4, 16, 8, 3, 1, 0},
+        {128, 8, 0, 3, 1, 17, 0, 8},
     };
     if (index >= SL_COUNTOF(cases)) return false;
     const uint32_t type = variant->key, n_k = width_for(type, cases[index].units, cases[index].tail);
