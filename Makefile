@@ -160,16 +160,16 @@ $(BUILD)/sluice: $(call objects,$(TOOL_SRC)) $(BUILD)/libsluice.a
 	$(link) $(LIBS)
 $(BUILD)/examples/%: $(OBJ)/tools/examples/%.o $(BUILD)/libsluice.a
 	$(link) $(LIBS)
-$(BUILD)/tests/fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(OBJ)/tests/fuzz/replay_main.o $(BUILD)/libsluice.a
-	$(link) $(LIBS)
+$(BUILD)/tests/fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(OBJ)/tests/fuzz/replay_main.o $(SUPPORT_OBJ) $(BUILD)/libsluice.a
+	$(link) -lcmocka $(LIBS)
 $(BENCHES): $(BUILD)/tests/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libsluice.a
 	$(link) $(LIBS)
 # A test program: its own file, the files of its folder that are no programs, and tests/support.
 beside = $(call objects,$(filter-out $(TEST_SRC) $(FUZZ_SRC),$(wildcard $(1)/*.c)))
 $(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,$$(subst $(BUILD)/,,$$(@D))) $(SUPPORT_OBJ) $(BUILD)/libsluice.a
 	$(link) -lcmocka $(LIBS)
-build-fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(BUILD)/libsluice.a
-	$(link) -fsanitize=fuzzer $(LIBS)
+build-fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(SUPPORT_OBJ) $(BUILD)/libsluice.a
+	$(link) -fsanitize=fuzzer -lcmocka $(LIBS)
 
 install: all ## install into PREFIX (/usr/local), below DESTDIR
 	@BUILD=$(BUILD) VERSION=$(VERSION) PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install.sh
