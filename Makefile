@@ -25,8 +25,9 @@ SANFLAG := -fsanitize=fuzzer-no-link
 endif
 ifneq ($(SAN),)
 OPT     := -O1
-SANFLAG += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
-	-Wno-maybe-uninitialized # gcc: false alarms between the checks that sanitizers insert
+SANFLAG += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+# gcc has false alarms between the checks that sanitizers insert
+SANFLAG += $(if $(findstring clang,$(CC)),,-Wno-maybe-uninitialized)
 endif
 OBJ := $(BUILD)/obj
 
@@ -160,16 +161,20 @@ $(BUILD)/sluice: $(call objects,$(TOOL_SRC)) $(BUILD)/libsluice.a
 	$(link) $(LIBS)
 $(BUILD)/examples/%: $(OBJ)/tools/examples/%.o $(BUILD)/libsluice.a
 	$(link) $(LIBS)
-$(BUILD)/tests/fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(OBJ)/tests/fuzz/replay_main.o $(SUPPORT_OBJ) $(BUILD)/libsluice.a
-	$(link) -lcmocka $(LIBS)
+# Of tests/support a program takes what it calls.
+$(BUILD)/libsupport.a: $(SUPPORT_OBJ)
+	@rm -f $@
+	$(call show,AR)$(AR) rcs $@ $^
+$(BUILD)/tests/fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(OBJ)/tests/fuzz/replay_main.o $(BUILD)/libsupport.a $(BUILD)/libsluice.a
+	$(link) $(LIBS)
 $(BENCHES): $(BUILD)/tests/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libsluice.a
 	$(link) $(LIBS)
 # A test program: its own file, the files of its folder that are no programs, and tests/support.
 beside = $(call objects,$(filter-out $(TEST_SRC) $(FUZZ_SRC),$(wildcard $(1)/*.c)))
-$(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,$$(subst $(BUILD)/,,$$(@D))) $(SUPPORT_OBJ) $(BUILD)/libsluice.a
+$(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,$$(subst $(BUILD)/,,$$(@D))) $(BUILD)/libsupport.a $(BUILD)/libsluice.a
 	$(link) -lcmocka $(LIBS)
-build-fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(SUPPORT_OBJ) $(BUILD)/libsluice.a
-	$(link) -fsanitize=fuzzer -lcmocka $(LIBS)
+build-fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(BUILD)/libsupport.a $(BUILD)/libsluice.a
+	$(link) -fsanitize=fuzzer $(LIBS)
 
 install: all ## install into PREFIX (/usr/local), below DESTDIR
 	@BUILD=$(BUILD) VERSION=$(VERSION) PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install.sh
