@@ -112,8 +112,8 @@ int cli_parse(const command *c, const option_spec *options, int *argc, char **ar
     for (; options[n].name && n < OPTIONS_MAX; n++) {
         const int has_value = options[n].value ? required_argument : no_argument;
         longs[n] = (struct option){options[n].name, has_value, NULL, 256 + n};
-        const char letter[3] = {options[n].letter, has_value ? ':' : 0, 0};
-        if (options[n].letter) strcat(shorts, letter);
+        const size_t end = strlen(shorts);
+        if (options[n].letter) snprintf(shorts + end, sizeof shorts - end, "%c%s", options[n].letter, has_value ? ":" : "");
     }
     longs[n] = (struct option){"help", no_argument, NULL, 'h'};
     optind = 1;

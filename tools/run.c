@@ -82,7 +82,7 @@ static int print_json(const run_state *s)
         (json_int_t)stats.vram_peak_bytes, "vram_budget_bytes", (json_int_t)info.vram_budget_bytes,
         "rss_peak_bytes", (json_int_t)peak_rss_bytes(), "io", "engine", info.io_engine, "direct",
         info.io_direct, "registered", info.io_registered, "read_bytes",
-        (json_int_t)(stats.load_read_bytes + stats.stream_read_bytes), "read_bytes_per_token",
+        (json_int_t)stats.load_read_bytes + (json_int_t)stats.stream_read_bytes, "read_bytes_per_token",
         g->decode_steps ? (double)g->stream_read_bytes / g->decode_steps : 0.0);
     if (!object) {
         fprintf(stderr, "sluice run: the result could not be written as JSON\n");
