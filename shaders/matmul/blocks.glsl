@@ -8,7 +8,7 @@
 //   chunk_k(i, which)         index of the run's first weight within the row
 //   run_chunk(j), run_which(j)  the inverse: where weights 16 j .. 16 j + 15 are
 //
-// Loads are vectors of 32-bit words. A block that begins in the middle of a word (its size is 2 modulo 4) is put together
+// Loads are 32-bit words or vectors of them. A block that begins in the middle of a word (its size is 2 modulo 4) is put together
 // by shifts; a word is read only if it holds a byte of the block, so nothing is read beyond the page. There is no second
 // path for other alignments: it would double the code, and software drivers compile slowly. What it takes: tensors and
 // rows of activations at multiples of 16 bytes, n_k a multiple of 4 (of the block, where there are blocks).
