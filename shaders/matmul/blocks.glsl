@@ -2,12 +2,13 @@
 //
 // A chunk is what one invocation reads at once: CHUNK_RUNS runs of 16 consecutive weights each. Consecutive chunks are
 // consecutive in memory, so that neighbouring invocations read neighbouring bytes.
-//   chunk_load(row, i, n_k)   reads chunk i of the row at address `row`
+//   row_at(w, r, row_bytes)   where row r of the tensor at `w` begins
+//   chunk_load(row, i, n_k)   reads chunk i of a row
 //   chunk_run(chunk, which)   decodes one of its runs
 //   chunk_k(i, which)         index of the run's first weight within the row
 //   run_chunk(j), run_which(j)  the inverse: where weights 16 j .. 16 j + 15 are
 //
-// Loads are vectors of 32-bit words. A block that begins in the middle of a word (its size is 2 modulo 4) is put together
+// Loads are 32-bit words or vectors of them. A block that begins in the middle of a word (its size is 2 modulo 4) is put together
 // by shifts; a word is read only if it holds a byte of the block, so nothing is read beyond the page. There is no second
 // path for other alignments: it would double the code, and software drivers compile slowly. What it takes: tensors and
 // rows of activations at multiples of 16 bytes, n_k a multiple of 4 (of the block, where there are blocks).
@@ -37,13 +38,36 @@ Run run_from_bytes(uvec4 q, float d, float m)
     return run;
 }
 
-// Four words that need only be aligned as one.
-layout(buffer_reference, scalar, buffer_reference_align = 4) buffer FourWords { uvec4 v; };
-layout(buffer_reference, scalar, buffer_reference_align = 8) buffer U32x2 { uvec2 at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer U32x2 { uvec2 at[]; };
 
-uvec4 four_words(uvec2 base, uint word) { return FourWords(offset(base, 4u * word)).v; }
-uint one_word(uvec2 base, uint word) { return U32(base).at[word]; }
-uvec2 words_of(uvec2 address) { return uvec2(address.x & ~3u, address.y); }
+// A place in a tensor: word `word` of the tensor at `base`, or the middle of that word. Indices rather than addresses,
+// since the tensor is the same for all invocations (and lavapipe's compiler overruns its stack on addresses that 16
+// invocations make each for itself). A tensor is below 8 GiB.
+struct Row {
+    uvec2 base;
+    uint word;
+    bool halfway;
+};
+
+Row row_at(uvec2 base, uint r, uint row_bytes)
+{
+    uint high, low;
+    umulExtended(r, row_bytes, high, low);
+    return Row(base, (low >> 2) | (high << 30), (low & 2u) != 0u);
+}
+
+// `row` moved by an even number of bytes.
+Row row_after(Row row, uint bytes)
+{
+    const uint halves = (bytes >> 1) + uint(row.halfway);
+    return Row(row.base, row.word + (halves >> 1), (halves & 1u) != 0u);
+}
+
+uint one_word(Row row, uint i) { return U32(row.base).at[row.word + i]; }
+uvec4 four_words(Row row, uint i)
+{
+    return uvec4(one_word(row, i), one_word(row, i + 1u), one_word(row, i + 2u), one_word(row, i + 3u));
+}
 
 // The words that follow a half at the begin of a block: `high` as it is where the block began halfway in `low`, else
 // the upper half of `low` and the lower half of `high`.
@@ -68,12 +92,12 @@ uint chunk_k(uint i, uint which) { return (i >> 3) * 256u + ((i >> 1) & 3u) * 64
 uint run_chunk(uint j) { return (j >> 4) * 8u + ((j >> 2) & 3u) * 2u + (j & 1u); }
 uint run_which(uint j) { return (j >> 1) & 1u; }
 
-Chunk chunk_load(uvec2 row, uint i, uint n_k)
+Chunk chunk_load(Row row, uint i, uint n_k)
 {
     Chunk c;
-    const uint block = (i >> 3) * 9u;
-    c.head = U32x4(row).at[block];
-    c.q = U32x4(row).at[block + 1u + (i & 7u)];
+    const uint block = row.word / 4u + (i >> 3) * 9u;
+    c.head = U32x4(row.base).at[block];
+    c.q = U32x4(row.base).at[block + 1u + (i & 7u)];
     c.pair = (i >> 1) & 3u;
     return c;
 }
@@ -103,27 +127,32 @@ uint chunk_k(uint i, uint which) { return (i >> 2) * 128u + (i & 3u) * 16u + whi
 uint run_chunk(uint j) { return (j >> 3) * 4u + (j & 3u); }
 uint run_which(uint j) { return (j >> 2) & 1u; }
 
-uvec4 load_16(uvec2 words, uint byte)
+uvec4 load_16(Row at)
 {
-    const uint i = byte >> 2;
-    const bool halfway = (byte & 2u) != 0u;
-    const uvec4 v = four_words(words, i);
-    const uint next = one_word(words, i + (halfway ? 4u : 3u));
-    return halfway ? (v >> 16) | (uvec4(v.yzw, next) << 16) : v;
+    const uvec4 v = four_words(at, 0u);
+    const uint next = one_word(at, at.halfway ? 4u : 3u);
+    return at.halfway ? (v >> 16) | (uvec4(v.yzw, next) << 16) : v;
 }
 
-Chunk chunk_load(uvec2 row, uint i, uint n_k)
+// The signed byte i of a place.
+int byte_at(Row at, uint i)
+{
+    const uint byte = i + (at.halfway ? 2u : 0u);
+    return int(one_word(at, byte >> 2) << (24u - 8u * (byte & 3u))) >> 24;
+}
+
+Chunk chunk_load(Row row, uint i, uint n_k)
 {
     Chunk c;
-    const uvec2 words = words_of(row);
-    const uint begin = (row.x & 2u) + (i >> 3) * 210u, part = (i >> 2) & 1u, quarter = i & 3u;
-    c.low = load_16(words, begin + part * 64u + quarter * 16u);
-    c.high = load_16(words, begin + 128u + part * 32u + (quarter & 1u) * 16u);
+    const Row block = row_after(row, (i >> 3) * 210u);
+    const uint part = (i >> 2) & 1u, quarter = i & 3u;
+    c.low = load_16(row_after(block, part * 64u + quarter * 16u));
+    c.high = load_16(row_after(block, 128u + part * 32u + (quarter & 1u) * 16u));
     c.shift = (quarter >> 1) * 2u;
-    const uint s = begin + 192u + part * 8u + quarter, e = begin + 208u;
-    const int s0 = int(one_word(words, s >> 2) << (24u - 8u * (s & 3u))) >> 24;
-    const int s1 = int(one_word(words, (s + 4u) >> 2) << (24u - 8u * (s & 3u))) >> 24;
-    const float d = half_at(one_word(words, e >> 2), (e & 2u) != 0u);
+    const Row scales = row_after(block, 192u);
+    const int s0 = byte_at(scales, part * 8u + quarter), s1 = byte_at(scales, part * 8u + quarter + 4u);
+    const Row end = row_after(block, 208u);
+    const float d = half_at(one_word(end, 0u), end.halfway);
     c.d0 = d * float(s0);
     c.d1 = d * float(s1);
     return c;
@@ -150,31 +179,28 @@ uint chunk_k(uint i, uint which) { return i * 32u + which * 16u; }
 uint run_chunk(uint j) { return j >> 1; }
 uint run_which(uint j) { return j & 1u; }
 
-Chunk chunk_load(uvec2 row, uint i, uint n_k)
+Chunk chunk_load(Row row, uint i, uint n_k)
 {
     Chunk c;
-    const uvec2 words = words_of(row);
     c.high = 0u;
 #if SL_KEY == 3
-    const uint w = i * 5u;
-    const vec2 dm = unpackHalf2x16(one_word(words, w));
+    const vec2 dm = unpackHalf2x16(one_word(row, i * 5u));
     c.d = dm.x;
     c.m = dm.y;
-    c.q = four_words(words, w + 1u);
+    c.q = four_words(row, i * 5u + 1u);
 #else
-    const uint byte = (row.x & 2u) + i * (SL_KEY == 2 ? 18u : 22u), w = byte >> 2;
-    const bool halfway = (byte & 2u) != 0u;
-    const uvec4 v = four_words(words, w);
-    const uint v4 = one_word(words, w + 4u);
-    c.d = half_at(v.x, halfway);
+    const Row block = row_after(row, i * (SL_KEY == 2 ? 18u : 22u));
+    const uvec4 v = four_words(block, 0u);
+    const uint v4 = one_word(block, 4u);
+    c.d = half_at(v.x, block.halfway);
 #if SL_KEY == 2
     c.m = -8.0 * c.d;
-    c.q = funnel(v, uvec4(v.yzw, v4), halfway);
+    c.q = funnel(v, uvec4(v.yzw, v4), block.halfway);
 #else
-    const uint v5 = one_word(words, w + 5u);
+    const uint v5 = one_word(block, 5u);
     c.m = -16.0 * c.d;
-    c.high = halfway ? v.y : (v.x >> 16) | (v.y << 16);
-    c.q = funnel(uvec4(v.yzw, v4), uvec4(v.zw, v4, v5), halfway);
+    c.high = block.halfway ? v.y : (v.x >> 16) | (v.y << 16);
+    c.q = funnel(uvec4(v.yzw, v4), uvec4(v.zw, v4, v5), block.halfway);
 #endif
 #endif
     return c;
@@ -205,16 +231,14 @@ uint chunk_k(uint i, uint which) { return i * 32u + which * 16u; }
 uint run_chunk(uint j) { return j >> 1; }
 uint run_which(uint j) { return j & 1u; }
 
-Chunk chunk_load(uvec2 row, uint i, uint n_k)
+Chunk chunk_load(Row row, uint i, uint n_k)
 {
     Chunk c;
-    const uvec2 words = words_of(row);
-    const uint byte = (row.x & 2u) + i * 34u, w = byte >> 2;
-    const bool halfway = (byte & 2u) != 0u;
-    const uvec4 v = four_words(words, w), u = four_words(words, w + 4u);
-    c.d = half_at(v.x, halfway);
-    c.q0 = funnel(v, uvec4(v.yzw, u.x), halfway);
-    c.q1 = funnel(u, uvec4(u.yzw, one_word(words, w + 8u)), halfway);
+    const Row block = row_after(row, i * 34u);
+    const uvec4 v = four_words(block, 0u), u = four_words(block, 4u);
+    c.d = half_at(v.x, block.halfway);
+    c.q0 = funnel(v, uvec4(v.yzw, u.x), block.halfway);
+    c.q1 = funnel(u, uvec4(u.yzw, one_word(block, 8u)), block.halfway);
     return c;
 }
 
@@ -246,15 +270,15 @@ vec2 pair_of(uint word)
 #endif
 }
 
-Chunk chunk_load(uvec2 row, uint i, uint n_k)
+Chunk chunk_load(Row row, uint i, uint n_k)
 {
     Chunk c;
     [[unroll]] for (uint j = 0u; j < 4u; j++) {
         if (16u * i + 4u * j < n_k) {
 #if SL_KEY == 0
-            c.run.v[j] = F32x4(row).at[i * 4u + j];
+            c.run.v[j] = F32x4(row.base).at[row.word / 4u + i * 4u + j];
 #else
-            const uvec2 words = U32x2(row).at[i * 4u + j];
+            const uvec2 words = U32x2(row.base).at[row.word / 2u + i * 4u + j];
             c.run.v[j] = vec4(pair_of(words.x), pair_of(words.y));
 #endif
         } else {
@@ -268,8 +292,8 @@ Run chunk_run(Chunk c, uint which) { return c.run; }
 
 #endif
 
-// 16 activations of f32 from x[k] on; zeros beyond n_k.
-Run load_x(uvec2 x, uint k, uint n_k)
+// 16 activations x[begin + k ...] of f32; zeros where k is beyond n_k. begin is a multiple of 4.
+Run load_x(uvec2 x, uint begin, uint k, uint n_k)
 {
     Run run;
     [[unroll]] for (uint j = 0u; j < 4u; j++) {
@@ -279,7 +303,7 @@ Run load_x(uvec2 x, uint k, uint n_k)
             continue;
         }
 #endif
-        run.v[j] = F32x4(x).at[k / 4u + j];
+        run.v[j] = F32x4(x).at[(begin + k) / 4u + j];
     }
     return run;
 }

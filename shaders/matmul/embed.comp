@@ -11,7 +11,7 @@ void main()
     if (j >= run_count(p.n_embd)) return;
     for (uint t = gl_WorkGroupID.y; t < p.n_tokens; t += gl_NumWorkGroups.y) {
         const uint token = U32(p.tokens).at[t];
-        const uvec2 row = offset_mul(p.table, min(token, p.n_vocab - 1u), p.row_bytes);
+        const Row row = row_at(p.table, min(token, p.n_vocab - 1u), p.row_bytes);
         const uvec2 y = offset_mul(p.y, t, 4u * p.y_stride);
         const Run run = chunk_run(chunk_load(row, run_chunk(j), p.n_embd), run_which(j));
         [[unroll]] for (uint i = 0u; i < 16u; i++)

@@ -23,7 +23,7 @@ void stage(uint row0, uint token0, uint k0)
         const uint r = i % SL_TILE_X, j = i / SL_TILE_X, k = k0 + 16u * j;
         Run run = Run(vec4[4](vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0)));
         if (row0 + r < p.n_out && k < p.n_k) {
-            const uvec2 row = offset_mul(p.w, row0 + r, p.row_bytes);
+            const Row row = row_at(p.w, row0 + r, p.row_bytes);
             run = chunk_run(chunk_load(row, run_chunk(k / 16u), p.n_k), run_which(k / 16u));
         }
         [[unroll]] for (uint n = 0u; n < 16u; n++) w_tile[16u * j + n][r / 4u][r % 4u] = run.v[n / 4u][n % 4u];
@@ -32,7 +32,7 @@ void stage(uint row0, uint token0, uint k0)
         const uint t = i % SL_TILE_Y, j = i / SL_TILE_Y, k = k0 + 16u * j;
         Run run = Run(vec4[4](vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0)));
         if (token0 + t < p.n_tokens && k < p.n_k)
-            run = load_x(offset_mul(p.x, token0 + t, 4u * p.x_stride), k, p.n_k);
+            run = load_x(p.x, (token0 + t) * p.x_stride, k, p.n_k);
         [[unroll]] for (uint n = 0u; n < 16u; n++) x_tile[16u * j + n][t / 4u][t % 4u] = run.v[n / 4u][n % 4u];
     }
 }
@@ -49,7 +49,7 @@ void main()
         stage(row0, token0, k0);
         barrier();
         if (me < MAKERS) {
-            [[dont_unroll]] for (uint k0 = 0u; k0 < DEPTH; k0 += 4u) {
+            for (uint k0 = 0u; k0 < DEPTH; k0 += 4u) {
                 [[unroll]] for (uint k = k0; k < k0 + 4u; k++) {
                     const vec4 x = x_tile[k][tokens], w0 = w_tile[k][2u * rows], w1 = w_tile[k][2u * rows + 1u];
                     [[unroll]] for (uint t = 0u; t < TOKENS; t++) {
@@ -64,14 +64,13 @@ void main()
     [[unroll]] for (uint t = 0u; t < TOKENS; t++) {
         const uint token = token0 + tokens * TOKENS + t;
         if (token >= p.n_tokens) continue;
-        const uvec2 y = offset_mul(p.y, token, 4u * p.y_stride), add = offset_mul(p.add, token, 4u * p.y_stride);
         [[unroll]] for (uint i = 0u; i < ROWS; i++) {
             const uint r = row0 + rows * ROWS + i;
             if (r >= p.n_out) continue;
             float v = sums[t][i / 4u][i % 4u];
             if (given(p.bias)) v += F32(p.bias).at[r];
-            if (given(p.add)) v += F32(add).at[r];
-            F32(y).at[r] = v;
+            if (given(p.add)) v += F32(p.add).at[token * p.y_stride + r];
+            F32(p.y).at[token * p.y_stride + r] = v;
         }
     }
 }

@@ -28,7 +28,7 @@ SL_PUSH(sl_push_matmul);
 #define FRAGS_X (WARP_X / M)
 #define FRAGS_Y (WARP_Y / N)
 #if K < 16 // only software drivers have it, and they compile slowly
-#define K_LOOP [[dont_unroll]]
+#define K_LOOP
 #else
 #define K_LOOP [[unroll]]
 #endif
@@ -51,12 +51,12 @@ void fetch(uint row0, uint token0, uint k0)
         const uint i = gl_LocalInvocationIndex + n * WORKGROUP, j = k0 / 16u + i % RUNS;
         const uint r = min(row0 + i / RUNS, p.n_out - 1u);
         if (j < run_count(p.n_k) && i < SL_TILE_X * RUNS)
-            w_next[n] = chunk_load(offset_mul(p.w, r, p.row_bytes), run_chunk(j), p.n_k);
+            w_next[n] = chunk_load(row_at(p.w, r, p.row_bytes), run_chunk(j), p.n_k);
     }
     [[unroll]] for (uint n = 0u; n < X_ITEMS; n++) {
         const uint i = gl_LocalInvocationIndex + n * WORKGROUP, k = k0 + 16u * (i % RUNS);
         const uint t = min(token0 + i / RUNS, p.n_tokens - 1u);
-        if (k < p.n_k && i < SL_TILE_Y * RUNS) x_next[n] = load_x(offset_mul(p.x, t, 4u * p.x_stride), k, p.n_k);
+        if (k < p.n_k && i < SL_TILE_Y * RUNS) x_next[n] = load_x(p.x, t * p.x_stride, k, p.n_k);
     }
 }
 
@@ -171,8 +171,8 @@ void main()
                 if (r < p.n_out && t < p.n_tokens) {
                     float v = out_tile[mine + e] * w_unscale * x_unscale;
                     if (given(p.bias)) v += F32(p.bias).at[r];
-                    if (given(p.add)) v += F32(offset_mul(p.add, t, 4u * p.y_stride)).at[r];
-                    F32(offset_mul(p.y, t, 4u * p.y_stride)).at[r] = v;
+                    if (given(p.add)) v += F32(p.add).at[t * p.y_stride + r];
+                    F32(p.y).at[t * p.y_stride + r] = v;
                 }
             }
             barrier();

@@ -208,18 +208,18 @@ ROW_TARGET static void ROW_FN(group)(const sl_row_products *job, uint64_t first,
         const uint32_t n = job->n_k - k < STRIP ? job->n_k - k : STRIP;
         for (uint32_t r = 0; r < rows; r++)
             ROW_FN(decode)
-            (job->type, job->w + (first + r) * job->row_bytes + k / block_weights * block_bytes,
-             w + r * STRIP, n / block_weights);
+        (job->type, job->w + (first + r) * job->row_bytes + k / block_weights * block_bytes, w + r * STRIP,
+         n / block_weights);
         const float *x = job->x + begin * job->x_stride + k;
         uint32_t t = 0;
         for (; t + 3 <= count; t += 3)
             for (uint32_t r = 0; r < SL_ROW_GROUP; r += 4)
                 ROW_FN(tile_4x3)
-                (w + r * STRIP, x + t * job->x_stride, job->x_stride, n, sums + t * SL_ROW_GROUP + r);
+        (w + r * STRIP, x + t * job->x_stride, job->x_stride, n, sums + t * SL_ROW_GROUP + r);
         if (count - t == 2)
             for (uint32_t r = 0; r < SL_ROW_GROUP; r += 4)
                 ROW_FN(tile_4x2)
-                (w + r * STRIP, x + t * job->x_stride, job->x_stride, n, sums + t * SL_ROW_GROUP + r);
+        (w + r * STRIP, x + t * job->x_stride, job->x_stride, n, sums + t * SL_ROW_GROUP + r);
         else if (count - t == 1)
             ROW_FN(tile_8x1)(w, x + t * job->x_stride, job->x_stride, n, sums + t * SL_ROW_GROUP);
     }

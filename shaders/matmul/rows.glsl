@@ -12,8 +12,8 @@
 // Rows beyond n_out repeat the last one.
 void rows_times_columns(uvec2 w, uvec2 x, uint x_stride, uint first, out float sums[COLUMNS][ROWS])
 {
-    uvec2 row[ROWS];
-    [[unroll]] for (uint r = 0u; r < ROWS; r++) row[r] = offset_mul(w, min(first + r, p.n_out - 1u), p.row_bytes);
+    Row row[ROWS];
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) row[r] = row_at(w, min(first + r, p.n_out - 1u), p.row_bytes);
     [[unroll]] for (uint c = 0u; c < COLUMNS; c++)
         [[unroll]] for (uint r = 0u; r < ROWS; r++) sums[c][r] = 0.0;
 
@@ -26,7 +26,7 @@ void rows_times_columns(uvec2 w, uvec2 x, uint x_stride, uint first, out float s
             Run weights[ROWS];
             [[unroll]] for (uint r = 0u; r < ROWS; r++) weights[r] = chunk_run(chunk[r], which);
             [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
-                const Run activations = load_x(offset_mul(x, c, 4u * x_stride), k, p.n_k);
+                const Run activations = load_x(x, c * x_stride, k, p.n_k);
                 [[unroll]] for (uint r = 0u; r < ROWS; r++)
                     sums[c][r] = run_dot(weights[r], activations, sums[c][r]);
             }
