@@ -23,7 +23,17 @@ static float *add_floats(sl_kernel_case *c, size_t at, uint32_t flags, uint64_t 
 
 #define AT(field) offsetof(struct sl_push_rms_norm, field)
 
-enum { WEIGHT = 1, BEFORE = 2, AFTER = 4, SUM = 8, Y_IS_X = 16, SUM_IS_X = 32, SUM_IS_BEFORE = 64, ZEROS = 128, AFTER_IS_Y = 256 };
+enum {
+    WEIGHT = 1,
+    BEFORE = 2,
+    AFTER = 4,
+    SUM = 8,
+    Y_IS_X = 16,
+    SUM_IS_X = 32,
+    SUM_IS_BEFORE = 64,
+    ZEROS = 128,
+    AFTER_IS_Y = 256
+};
 
 bool sl_gen_rms_norm(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
 {
@@ -96,8 +106,9 @@ bool sl_gen_act_mul(sl_kernel_case *c, uint32_t index, const sl_variant *variant
         uint32_t n, rows, gate_pad, up_pad, y_pad, in_place; /* in_place: 1 gate, 2 up */
         float range;
     } shapes[] = {
-        {1, 1, 0, 0, 0, 0, 1},     {3, 5, 1, 0, 2, 0, 10},     {512, 2, 0, 0, 0, 1, 4},  {513, 2, 0, 3, 0, 2, 4},
-        {1536, 9, 1536, 1536, 0, 0, 8}, {2048, 1, 0, 0, 0, 1, 120}, {14336, 2, 0, 0, 4, 0, 3}, {767, 33, 1, 1, 1, 0, 2},
+        {1, 1, 0, 0, 0, 0, 1},     {3, 5, 1, 0, 2, 0, 10},         {512, 2, 0, 0, 0, 1, 4},
+        {513, 2, 0, 3, 0, 2, 4},   {1536, 9, 1536, 1536, 0, 0, 8}, {2048, 1, 0, 0, 0, 1, 120},
+        {14336, 2, 0, 0, 4, 0, 3}, {767, 33, 1, 1, 1, 0, 2},
     };
     (void)variant;
     if (index >= 2 * SL_COUNTOF(shapes)) return false;
@@ -111,7 +122,8 @@ bool sl_gen_act_mul(sl_kernel_case *c, uint32_t index, const sl_variant *variant
         .act = index % 2 ? SL_ACT_GELU : SL_ACT_SILU,
     };
     p->y_stride = in_place == 1 ? p->gate_stride : in_place == 2 ? p->up_stride : n + shapes[i].y_pad;
-    snprintf(c->name, sizeof c->name, "%s n=%u rows=%u in_place=%u", index % 2 ? "gelu" : "silu", n, rows, in_place);
+    snprintf(c->name, sizeof c->name, "%s n=%u rows=%u in_place=%u", index % 2 ? "gelu" : "silu", n, rows,
+             in_place);
     const float range = shapes[i].range;
     float *gate = add_floats(c, AT(gate), SL_CASE_IN | (in_place == 1 ? SL_CASE_OUT : 0),
                              span(rows, p->gate_stride, n), -range, range);
@@ -137,8 +149,8 @@ bool sl_gen_add(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
     static const struct {
         uint32_t n, in_place; /* 1: y is a, 2: y is b */
         float scale;
-    } shapes[] = {{1, 0, 1},      {2, 1, -1},     {511, 0, 0.5f}, {512, 2, 2},       {513, 0, 1},
-                  {576, 1, 1},    {4096, 0, 0},   {70001, 1, 3},  {576 * 512, 0, 1}, {3, 2, 1e-3f}};
+    } shapes[] = {{1, 0, 1},   {2, 1, -1},   {511, 0, 0.5f}, {512, 2, 2},       {513, 0, 1},
+                  {576, 1, 1}, {4096, 0, 0}, {70001, 1, 3},  {576 * 512, 0, 1}, {3, 2, 1e-3f}};
     (void)variant;
     if (index >= SL_COUNTOF(shapes)) return false;
     struct sl_push_add *p = (struct sl_push_add *)c->push;
@@ -161,8 +173,9 @@ bool sl_gen_copy_rows(sl_kernel_case *c, uint32_t index, const sl_variant *varia
 {
     static const struct {
         uint32_t n, rows, sources, x_pad, y_pad;
-    } shapes[] = {{1, 1, 1, 0, 0},  {3, 9, 4, 1, 0},     {64, 2, 5, 0, 0},     {512, 3, 2, 0, 0}, {513, 3, 2, 0, 1},
-                  {576, 8, 40, 0, 0}, {2048, 4, 3, 4, 8}, {4096, 1, 17, 0, 0}, {1030, 65, 6, 2, 0}};
+    } shapes[] = {{1, 1, 1, 0, 0},    {3, 9, 4, 1, 0},     {64, 2, 5, 0, 0},
+                  {512, 3, 2, 0, 0},  {513, 3, 2, 0, 1},   {576, 8, 40, 0, 0},
+                  {2048, 4, 3, 4, 8}, {4096, 1, 17, 0, 0}, {1030, 65, 6, 2, 0}};
     (void)variant;
     if (index >= SL_COUNTOF(shapes)) return false;
     const uint32_t n = shapes[index].n, rows = shapes[index].rows, sources = shapes[index].sources;
@@ -191,9 +204,9 @@ bool sl_gen_softmax(sl_kernel_case *c, uint32_t index, const sl_variant *variant
         uint32_t n, rows, pad;
         bool in_place;
         float range, scale;
-    } shapes[] = {{1, 1, 0, false, 1, 1},       {2, 9, 1, true, 3, 1},      {255, 3, 0, false, 4, 0.5f},
-                  {256, 2, 0, true, 20, 1},     {257, 300, 0, false, 1, 1}, {576, 2, 3, false, 0, 1},
-                  {4096, 2, 0, false, 100, 1},  {49152, 1, 0, true, 10, 1}, {33, 4, 0, false, 1e30f, 1},
+    } shapes[] = {{1, 1, 0, false, 1, 1},      {2, 9, 1, true, 3, 1},      {255, 3, 0, false, 4, 0.5f},
+                  {256, 2, 0, true, 20, 1},    {257, 300, 0, false, 1, 1}, {576, 2, 3, false, 0, 1},
+                  {4096, 2, 0, false, 100, 1}, {49152, 1, 0, true, 10, 1}, {33, 4, 0, false, 1e30f, 1},
                   {128, 5, 0, false, 8, -2}};
     (void)variant;
     if (index >= SL_COUNTOF(shapes)) return false;

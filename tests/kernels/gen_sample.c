@@ -24,8 +24,8 @@ typedef enum kind {
     ANY_BITS,    /* finite and infinite numbers and NaNs of every kind */
 } kind;
 
-static const char *const kind_names[] = {"normal",   "few values", "equal",      "zeros",       "rising",
-                                         "falling",  "with NaNs",  "all NaNs",   "only NaNs",   "infinities",
+static const char *const kind_names[] = {"normal",      "few values", "equal",    "zeros",     "rising",
+                                         "falling",     "with NaNs",  "all NaNs", "only NaNs", "infinities",
                                          "mostly -inf", "subnormals", "any bits"};
 
 static float bits(uint32_t u)
@@ -41,7 +41,8 @@ static float value_of(sl_kernel_case *c, kind kind, uint32_t i, uint32_t n)
     const float sign = random & 1 ? -1 : 1;
     switch (kind) {
     case NORMAL:
-        return sl_case_random_float(c, -6, 6) + sl_case_random_float(c, -6, 6) + sl_case_random_float(c, -6, 6);
+        return sl_case_random_float(c, -6, 6) + sl_case_random_float(c, -6, 6) +
+               sl_case_random_float(c, -6, 6);
     case FEW_VALUES:
         return (float)(random % 5) - 2;
     case EQUAL:
@@ -91,18 +92,17 @@ bool sl_gen_argmax(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
         uint32_t n, rows, pad;
         kind kind;
     } shapes[] = {
-        {1, 1, 0, NORMAL},          {1, 2, 3, ONLY_NANS},      {3, 5, 0, NORMAL},       {255, 2, 0, FEW_VALUES},
-        {256, 2, 0, EQUAL},         {257, 3, 2, ZEROS},        {1000, 2, 0, RISING},    {1000, 2, 1, FALLING},
-        {4097, 2, 0, WITH_NANS},    {4099, 1, 0, ALL_NANS},    {500, 1, 0, ONLY_NANS},  {700, 3, 0, INFINITIES},
-        {900, 2, 0, MOSTLY_MASK},   {5000, 3, 0, SUBNORMALS},  {5000, 8, 0, ANY_BITS},  {49152, 1, 0, NORMAL},
-        {49152, 4, 0, FEW_VALUES},  {128256, 1, 0, NORMAL},    {262144, 1, 0, NORMAL},  {2, 40, 0, NORMAL},
+        {1, 1, 0, NORMAL},         {1, 2, 3, ONLY_NANS},     {3, 5, 0, NORMAL},      {255, 2, 0, FEW_VALUES},
+        {256, 2, 0, EQUAL},        {257, 3, 2, ZEROS},       {1000, 2, 0, RISING},   {1000, 2, 1, FALLING},
+        {4097, 2, 0, WITH_NANS},   {4099, 1, 0, ALL_NANS},   {500, 1, 0, ONLY_NANS}, {700, 3, 0, INFINITIES},
+        {900, 2, 0, MOSTLY_MASK},  {5000, 3, 0, SUBNORMALS}, {5000, 8, 0, ANY_BITS}, {49152, 1, 0, NORMAL},
+        {49152, 4, 0, FEW_VALUES}, {128256, 1, 0, NORMAL},   {262144, 1, 0, NORMAL}, {2, 40, 0, NORMAL},
     };
     (void)variant;
     if (index >= SL_COUNTOF(shapes)) return false;
     struct sl_push_argmax *p = (struct sl_push_argmax *)c->push;
-    *p = (struct sl_push_argmax){.n = shapes[index].n,
-                                 .rows = shapes[index].rows,
-                                 .x_stride = shapes[index].n + shapes[index].pad};
+    *p = (struct sl_push_argmax){
+        .n = shapes[index].n, .rows = shapes[index].rows, .x_stride = shapes[index].n + shapes[index].pad};
     snprintf(c->name, sizeof c->name, "%s n=%u rows=%u", kind_names[shapes[index].kind], p->n, p->rows);
     add_rows(c, offsetof(struct sl_push_argmax, x), p->n, p->rows, p->x_stride, shapes[index].kind);
     sl_case_operand_add(c, offsetof(struct sl_push_argmax, ids), SL_CASE_OUT, SL_CASE_U32, p->rows * 4ull);
@@ -115,16 +115,16 @@ bool sl_gen_topk(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
         uint32_t n, rows, pad, k;
         kind kind;
     } shapes[] = {
-        {1, 1, 0, 1, NORMAL},           {2, 3, 0, 1, NORMAL},           {5, 2, 1, 5, NORMAL},
-        {40, 1, 0, 40, FEW_VALUES},     {256, 2, 0, 256, NORMAL},       {257, 2, 0, 256, NORMAL},
-        {512, 1, 3, 100, NORMAL},       {1000, 2, 0, 256, EQUAL},       {1024, 1, 0, 256, ZEROS},
-        {3000, 1, 0, 255, ZEROS},       {2000, 2, 0, 64, RISING},       {2000, 2, 0, 64, FALLING},
-        {5000, 2, 0, 256, FEW_VALUES},  {900, 1, 0, 200, WITH_NANS},    {3000, 1, 0, 256, WITH_NANS},
-        {400, 1, 0, 20, ALL_NANS},      {3000, 1, 0, 200, ALL_NANS},    {300, 1, 0, 10, ONLY_NANS},
-        {4000, 1, 0, 33, INFINITIES},   {4000, 2, 0, 256, INFINITIES},  {6000, 1, 0, 256, MOSTLY_MASK},
-        {3000, 2, 0, 128, SUBNORMALS},  {49152, 2, 0, 256, NORMAL},     {49152, 1, 0, 1, NORMAL},
-        {49152, 1, 0, 40, FEW_VALUES},  {49152, 1, 0, 256, EQUAL},      {128256, 1, 0, 256, NORMAL},
-        {262144, 1, 0, 256, NORMAL},    {262144, 1, 0, 256, RISING},    {5003, 2, 1, 256, NORMAL},
+        {1, 1, 0, 1, NORMAL},          {2, 3, 0, 1, NORMAL},          {5, 2, 1, 5, NORMAL},
+        {40, 1, 0, 40, FEW_VALUES},    {256, 2, 0, 256, NORMAL},      {257, 2, 0, 256, NORMAL},
+        {512, 1, 3, 100, NORMAL},      {1000, 2, 0, 256, EQUAL},      {1024, 1, 0, 256, ZEROS},
+        {3000, 1, 0, 255, ZEROS},      {2000, 2, 0, 64, RISING},      {2000, 2, 0, 64, FALLING},
+        {5000, 2, 0, 256, FEW_VALUES}, {900, 1, 0, 200, WITH_NANS},   {3000, 1, 0, 256, WITH_NANS},
+        {400, 1, 0, 20, ALL_NANS},     {3000, 1, 0, 200, ALL_NANS},   {300, 1, 0, 10, ONLY_NANS},
+        {4000, 1, 0, 33, INFINITIES},  {4000, 2, 0, 256, INFINITIES}, {6000, 1, 0, 256, MOSTLY_MASK},
+        {3000, 2, 0, 128, SUBNORMALS}, {49152, 2, 0, 256, NORMAL},    {49152, 1, 0, 1, NORMAL},
+        {49152, 1, 0, 40, FEW_VALUES}, {49152, 1, 0, 256, EQUAL},     {128256, 1, 0, 256, NORMAL},
+        {262144, 1, 0, 256, NORMAL},   {262144, 1, 0, 256, RISING},   {5003, 2, 1, 256, NORMAL},
         {20000, 1, 0, 256, ONLY_NANS},
     };
     (void)variant;
@@ -134,7 +134,8 @@ bool sl_gen_topk(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
                                .rows = shapes[index].rows,
                                .x_stride = shapes[index].n + shapes[index].pad,
                                .k = shapes[index].k};
-    snprintf(c->name, sizeof c->name, "%s n=%u rows=%u k=%u", kind_names[shapes[index].kind], p->n, p->rows, p->k);
+    snprintf(c->name, sizeof c->name, "%s n=%u rows=%u k=%u", kind_names[shapes[index].kind], p->n, p->rows,
+             p->k);
     add_rows(c, offsetof(struct sl_push_topk, x), p->n, p->rows, p->x_stride, shapes[index].kind);
     const uint64_t results = (uint64_t)p->rows * p->k;
     sl_case_operand_add(c, offsetof(struct sl_push_topk, ids), SL_CASE_OUT, SL_CASE_U32, results * 4);
@@ -190,8 +191,8 @@ bool sl_gen_sample(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
                                         (uint64_t)rows * k * 4);
     for (uint64_t i = 0; i < (uint64_t)rows * k; i++)
         ids[i] = sl_case_random(c);
-    struct sl_sample_params *params = sl_case_operand_add(c, offsetof(struct sl_push_sample, params), SL_CASE_IN,
-                                                          SL_CASE_BYTES, rows * sizeof *params);
+    struct sl_sample_params *params = sl_case_operand_add(c, offsetof(struct sl_push_sample, params),
+                                                          SL_CASE_IN, SL_CASE_BYTES, rows * sizeof *params);
     for (uint32_t r = 0; r < rows; r++) {
         params[r] = *wanted;
         params[r].seed_low = sl_case_random(c);
@@ -233,8 +234,8 @@ bool sl_gen_penalize(sl_kernel_case *c, uint32_t index, const sl_variant *varian
         if (slot == 3) entries[i][0] = n; /* no token of the vocabulary */
         if (slot == 5) entries[i][0] = 0xffffffffu;
     }
-    struct sl_penalty_params *params = sl_case_operand_add(c, offsetof(struct sl_push_penalize, params), SL_CASE_IN,
-                                                           SL_CASE_BYTES, rows * sizeof *params);
+    struct sl_penalty_params *params = sl_case_operand_add(c, offsetof(struct sl_push_penalize, params),
+                                                           SL_CASE_IN, SL_CASE_BYTES, rows * sizeof *params);
     for (uint32_t r = 0; r < rows; r++)
         params[r] = shapes[index].params;
     return true;

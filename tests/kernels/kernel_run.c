@@ -49,8 +49,8 @@ typedef struct batch {
 static const char *label(const batch *b, const batch_case *k)
 {
     static char text[192];
-    snprintf(text, sizeof text, "%s/%s case %u (%s)", sl_kernel_rows[b->variant->kernel].name, b->variant->name,
-             k->index, k->c.name);
+    snprintf(text, sizeof text, "%s/%s case %u (%s)", sl_kernel_rows[b->variant->kernel].name,
+             b->variant->name, k->index, k->c.name);
     return text;
 }
 
@@ -66,8 +66,8 @@ static void write_image(const batch *b, uint8_t *image)
             if (op->flags & SL_CASE_IN)
                 memcpy(image + k->at[o], op->data, op->bytes);
             else /* NaNs for floats */
-                memset(image + k->at[o],
-                       op->type == SL_CASE_F32 || op->type == SL_CASE_F16 ? 0xff : 0xaa, op->bytes);
+                memset(image + k->at[o], op->type == SL_CASE_F32 || op->type == SL_CASE_F16 ? 0xff : 0xaa,
+                       op->bytes);
         }
     }
 }
@@ -142,8 +142,8 @@ static float element(const sl_case_operand *op, const uint8_t *at, uint64_t i)
     return value;
 }
 
-static bool compare_bits(const batch *b, const batch_case *k, uint32_t o, const uint8_t *want, const uint8_t *got,
-                         const char *what)
+static bool compare_bits(const batch *b, const batch_case *k, uint32_t o, const uint8_t *want,
+                         const uint8_t *got, const char *what)
 {
     const uint64_t bytes = k->c.operands[o].bytes;
     if (!memcmp(want, got, bytes)) return true;
@@ -154,9 +154,9 @@ static bool compare_bits(const batch *b, const batch_case *k, uint32_t o, const 
     uint32_t w = 0, g = 0;
     memcpy(&w, want + at, SL_MIN(bytes - at, 4u));
     memcpy(&g, got + at, SL_MIN(bytes - at, 4u));
-    print_error("%s: operand at push offset %u, byte %llu: %s: wanted 0x%08x (%g), got 0x%08x (%g)\n", label(b, k),
-                k->c.operands[o].push_offset, (unsigned long long)at, what, w, (double)sl_bits_to_float(w), g,
-                (double)sl_bits_to_float(g));
+    print_error("%s: operand at push offset %u, byte %llu: %s: wanted 0x%08x (%g), got 0x%08x (%g)\n",
+                label(b, k), k->c.operands[o].push_offset, (unsigned long long)at, what, w,
+                (double)sl_bits_to_float(w), g, (double)sl_bits_to_float(g));
     return false;
 }
 
@@ -172,8 +172,8 @@ static bool compare_floats(const batch *b, const batch_case *k, uint32_t o, cons
         const double a = (double)element(op, want, i), c = (double)element(op, got, i);
         if (!isfinite(a) || !isfinite(c)) {
             if ((isnan(a) && isnan(c)) || a == c) continue;
-            print_error("%s: operand at push offset %u, element %llu of %llu: wanted %g, got %g\n", label(b, k),
-                        op->push_offset, (unsigned long long)i, (unsigned long long)n, a, c);
+            print_error("%s: operand at push offset %u, element %llu of %llu: wanted %g, got %g\n",
+                        label(b, k), op->push_offset, (unsigned long long)i, (unsigned long long)n, a, c);
             return false;
         }
         squares += a * a;
@@ -184,15 +184,17 @@ static bool compare_floats(const batch *b, const batch_case *k, uint32_t o, cons
         }
     }
     if (errors <= tolerance * squares) return true;
-    print_error("%s: operand at push offset %u: error %.3g is above %.3g; worst of %llu at %llu: wanted %.9g, got "
-                "%.9g\n",
-                label(b, k), op->push_offset, errors / squares, tolerance, (unsigned long long)n,
-                (unsigned long long)worst_at, (double)element(op, want, worst_at),
-                (double)element(op, got, worst_at));
+    print_error(
+        "%s: operand at push offset %u: error %.3g is above %.3g; worst of %llu at %llu: wanted %.9g, got "
+        "%.9g\n",
+        label(b, k), op->push_offset, errors / squares, tolerance, (unsigned long long)n,
+        (unsigned long long)worst_at, (double)element(op, want, worst_at),
+        (double)element(op, got, worst_at));
     return false;
 }
 
-static bool check_guard(const batch *b, const batch_case *k, uint32_t o, const uint8_t *image, const char *whose)
+static bool check_guard(const batch *b, const batch_case *k, uint32_t o, const uint8_t *image,
+                        const char *whose)
 {
     const uint64_t end = k->at[o] + k->c.operands[o].bytes;
     const uint64_t guard_end = sl_align_up(end, ALIGNMENT) + GUARD_BYTES;
@@ -205,7 +207,8 @@ static bool check_guard(const batch *b, const batch_case *k, uint32_t o, const u
     return true;
 }
 
-/* One case: `want` was made by the C side, `got` by the device. exact: bits must be equal whatever the row says. */
+/* One case: `want` was made by the C side, `got` by the device. exact: bits must be equal whatever the row
+ * says. */
 static bool check_case(const batch *b, const batch_case *k, const uint8_t *initial, const uint8_t *want,
                        const uint8_t *got, bool exact)
 {
@@ -277,8 +280,8 @@ static void place_operands(batch *b, batch_case *k)
     }
 }
 
-uint32_t sl_kernel_run_variant(sl_device *device, sl_kernel_set *set, const sl_variant *variant, uint32_t only,
-                               uint32_t *out_cases)
+uint32_t sl_kernel_run_variant(sl_device *device, sl_kernel_set *set, const sl_variant *variant,
+                               uint32_t only, uint32_t *out_cases)
 {
     sl_diag diag;
     uint32_t failed = 0;
@@ -290,7 +293,8 @@ uint32_t sl_kernel_run_variant(sl_device *device, sl_kernel_set *set, const sl_v
     for (uint32_t index = only == UINT32_MAX ? 0 : only;; index++) {
         batch_case *k = &b->cases[b->count];
         sl_case_begin(&k->c, variant, index);
-        const bool made = (only == UINT32_MAX || index == only) && sl_generators[variant->kernel](&k->c, index, variant);
+        const bool made =
+            (only == UINT32_MAX || index == only) && sl_generators[variant->kernel](&k->c, index, variant);
         if (made) {
             k->index = index;
             place_operands(b, k);
@@ -300,7 +304,8 @@ uint32_t sl_kernel_run_variant(sl_device *device, sl_kernel_set *set, const sl_v
         } else {
             sl_case_end(&k->c);
         }
-        if (b->count && (!made || b->count == BATCH_CASES_MAX || b->bytes >= BATCH_BYTES)) failed += run_batch(b);
+        if (b->count && (!made || b->count == BATCH_CASES_MAX || b->bytes >= BATCH_BYTES))
+            failed += run_batch(b);
         if (!made) break;
     }
     sl_free(b);

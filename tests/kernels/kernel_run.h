@@ -14,7 +14,7 @@ void sl_case_end(sl_kernel_case *c);
 /* Every case of `variant` (only case `only`, unless UINT32_MAX) on the device of `set`. Prints what differs;
  * *out_cases receives the number of cases that ran. Returns the number of cases that failed. Ends the cmocka
  * test when the device gives an error. */
-uint32_t sl_kernel_run_variant(sl_device *device, sl_kernel_set *set, const sl_variant *variant, uint32_t only,
-                               uint32_t *out_cases);
+uint32_t sl_kernel_run_variant(sl_device *device, sl_kernel_set *set, const sl_variant *variant,
+                               uint32_t only, uint32_t *out_cases);
 
 #endif

@@ -49,7 +49,8 @@ static void test_variant(void **state)
         skip();
     }
     uint32_t cases = 0;
-    const uint32_t failed = sl_kernel_run_variant(t->context->device, t->context->set, t->variant, t->only, &cases);
+    const uint32_t failed =
+        sl_kernel_run_variant(t->context->device, t->context->set, t->variant, t->only, &cases);
     if (failed) fail_msg("%s: %u of %u cases failed", t->name, failed, cases);
     assert_int_not_equal(cases, 0);
 }
@@ -81,8 +82,7 @@ int main(void)
         *t = (variant_test){.context = &shared, .variant = &sl_variants[i], .only = UINT32_MAX};
         if (!wanted(t, getenv("SLUICE_KERNEL_ONLY"))) continue;
         snprintf(t->name, sizeof t->name, "%s/%s", sl_kernel_rows[t->variant->kernel].name, t->variant->name);
-        table[count++] =
-            (struct CMUnitTest){.name = t->name, .test_func = test_variant, .initial_state = t};
+        table[count++] = (struct CMUnitTest){.name = t->name, .test_func = test_variant, .initial_state = t};
     }
     if (!count) fprintf(stderr, "no variant is named so\n");
     const int failed = count ? _cmocka_run_group_tests("kernels", table, count, NULL, NULL) : 1;
