@@ -280,6 +280,15 @@ static void place_operands(batch *b, batch_case *k)
     }
 }
 
+/* Has the last case of the batch a kernel that no earlier one has? Its compilation may take long: the batch
+ * ends, so that no submission waits for more than one. */
+static bool last_is_new(const batch *b)
+{
+    for (uint32_t i = 0; i + 1 < b->count; i++)
+        if (b->cases[i].bound == b->cases[b->count - 1].bound) return false;
+    return true;
+}
+
 uint32_t sl_kernel_run_variant(sl_device *device, sl_kernel_set *set, const sl_variant *variant,
                                uint32_t only, uint32_t *out_cases)
 {
@@ -304,8 +313,8 @@ uint32_t sl_kernel_run_variant(sl_device *device, sl_kernel_set *set, const sl_v
         } else {
             sl_case_end(&k->c);
         }
-        if (b->count && (!made || b->count == BATCH_CASES_MAX || b->bytes >= BATCH_BYTES))
-            failed += run_batch(b);
+        const bool full = b->count == BATCH_CASES_MAX || b->bytes >= BATCH_BYTES;
+        if (b->count && (!made || full || last_is_new(b))) failed += run_batch(b);
         if (!made) break;
     }
     sl_free(b);
