@@ -136,7 +136,7 @@ struct sl_push_topk {
     uint32_t n, rows, x_stride, k;
 };
 
-/* One draw a row from a topk result, in this order: the first top_k (0: all k), top_p of their probability
+/* One draw a row from a topk result (k <= SL_TOPK_MAX on a device), in this order: the first top_k (0: all k), top_p of their probability
  * among them, min_p of the largest, then temperature, then the draw with uniform number u = hash(seed,
  * counter). temperature <= 0: the first. params[r]: struct sl_sample_params. token[r] (u32) receives the id.
  */

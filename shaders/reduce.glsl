@@ -47,12 +47,13 @@ uint workgroup_min(uint v)
     return ~workgroup_max(~v);
 }
 
-// Floats as unsigned integers of the same order; a NaN is below everything.
+// Floats as unsigned integers of the same order: 0 and -0 are one, a NaN is below everything. By bits alone, because
+// comparisons may flush subnormals and a driver may assume that there are no NaNs.
 uint ordered(float f)
 {
-    if (isnan(f)) return 0u;
-    uint bits = floatBitsToUint(f);
-    return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;
+    const uint bits = floatBitsToUint(f), magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return 0u;
+    return bits > 0x80000000u ? ~bits : magnitude | 0x80000000u;
 }
 
 float from_ordered(uint key)

@@ -98,6 +98,15 @@ void sl_bound_kernel_dispatch(sl_commands *commands, const sl_bound_kernel *boun
 #undef SL_KERNEL
 #undef SL_VARIANT
 
+/* Largest grid of one dimension on every device (Vulkan 1.2, required limits). Kernels of which more
+ * workgroups could be wanted loop over the rest. */
+#define SL_GROUPS_OF_ALL_DEVICES 65535u
+
+static inline uint32_t sl_grid_clamp(uint64_t groups)
+{
+    return groups < SL_GROUPS_OF_ALL_DEVICES ? (uint32_t)groups : SL_GROUPS_OF_ALL_DEVICES;
+}
+
 /* The share of `items` that part index of count does: [*begin, *end). */
 static inline void sl_task_share(const sl_kernel_task *task, uint64_t items, uint64_t *begin, uint64_t *end)
 {

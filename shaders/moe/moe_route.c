@@ -1,28 +1,37 @@
 #include "shaders/registry.h"
 
 #include <math.h>
+#include <stdbool.h>
+
+/* The largest logit that is not taken; a NaN after all others. */
+static uint32_t best_of(const float *logits, const bool *taken, uint32_t n)
+{
+    uint32_t best = 0;
+    while (best + 1 < n && taken[best])
+        best++;
+    for (uint32_t e = best + 1; e < n; e++)
+        if (!taken[e] && (logits[e] > logits[best] || (isnan(logits[best]) && !isnan(logits[e])))) best = e;
+    return best;
+}
 
 static void route_token(const struct sl_push_moe_route *p, uint64_t t)
 {
     const float *logits = (const float *)sl_host(p->logits) + t * p->logits_stride;
     uint32_t *ids = (uint32_t *)sl_host(p->ids) + t * p->n_used;
     float *weights = (float *)sl_host(p->weights) + t * p->n_used;
-    float probability[1024], most = -INFINITY, chosen_sum = 0;
+    float most = -INFINITY, chosen_sum = 0;
     double total = 0;
+    bool taken[1024] = {false};
     for (uint32_t e = 0; e < p->n_experts; e++)
         most = fmaxf(most, logits[e]);
-    for (uint32_t e = 0; e < p->n_experts; e++) {
-        probability[e] = expf(logits[e] - most);
-        total += (double)probability[e];
-    }
+    for (uint32_t e = 0; e < p->n_experts; e++)
+        total += (double)expf(logits[e] - most);
     for (uint32_t s = 0; s < p->n_used; s++) {
-        uint32_t best = 0;
-        for (uint32_t e = 1; e < p->n_experts; e++)
-            if (probability[e] > probability[best]) best = e;
+        const uint32_t best = best_of(logits, taken, p->n_experts);
+        taken[best] = true;
         ids[s] = best;
-        weights[s] = probability[best];
-        chosen_sum += probability[best];
-        probability[best] = -1;
+        weights[s] = expf(logits[best] - most);
+        chosen_sum += weights[s];
     }
     for (uint32_t s = 0; s < p->n_used; s++)
         weights[s] = weights[s] / (p->normalize ? chosen_sum : (float)total) * p->scale;

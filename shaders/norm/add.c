@@ -16,5 +16,5 @@ void sl_host_add(const sl_kernel_task *task)
 void sl_grid_add(const void *push, const sl_variant *variant, const uint32_t *spec, uint32_t groups[3])
 {
     (void)spec;
-    groups[0] = (uint32_t)sl_div_up(((const struct sl_push_add *)push)->n, variant->tile_x);
+    groups[0] = sl_grid_clamp(sl_div_up(((const struct sl_push_add *)push)->n, variant->tile_x));
 }

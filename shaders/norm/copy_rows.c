@@ -24,5 +24,5 @@ void sl_grid_copy_rows(const void *push, const sl_variant *variant, const uint32
     (void)spec;
     const struct sl_push_copy_rows *p = push;
     groups[0] = (uint32_t)sl_div_up(p->n, variant->tile_x);
-    groups[1] = p->rows;
+    groups[1] = sl_grid_clamp(p->rows);
 }

@@ -9,6 +9,8 @@
 
 static uint64_t weight(float value, float first, float temperature)
 {
+    if (value == first) return (uint64_t)SCALE; /* infinite ones too */
+    if (isnan(value)) return 0;
     return (uint64_t)(expf((value - first) / temperature) * SCALE + 0.5f);
 }
 
@@ -31,7 +33,7 @@ static uint64_t sum_of(const float *v, uint32_t n, float temperature)
 static uint32_t narrow(const float *v, uint32_t n, const struct sl_sample_params *s)
 {
     if (s->top_p < 1) {
-        const uint64_t enough = (uint64_t)(s->top_p * (float)sum_of(v, n, 1));
+        const uint64_t enough = (uint64_t)(fmaxf(s->top_p, 0) * (float)sum_of(v, n, 1));
         uint64_t sum = 0;
         uint32_t kept = 0;
         while (kept < n && (kept == 0 || sum < enough))
@@ -39,7 +41,7 @@ static uint32_t narrow(const float *v, uint32_t n, const struct sl_sample_params
         n = kept;
     }
     if (s->min_p > 0) {
-        const uint64_t least = (uint64_t)(s->min_p * SCALE);
+        const uint64_t least = (uint64_t)(fminf(s->min_p, 1) * SCALE);
         uint32_t kept = 1;
         while (kept < n && weight(v[kept], v[0], 1) >= least)
             kept++;
@@ -50,7 +52,7 @@ static uint32_t narrow(const float *v, uint32_t n, const struct sl_sample_params
 
 static uint32_t draw(const float *v, uint32_t k, const struct sl_sample_params *s)
 {
-    if (s->temperature <= 0) return 0;
+    if (!(s->temperature > 0)) return 0;
     const uint32_t n = narrow(v, s->top_k == 0 ? k : SL_MIN(s->top_k, k), s);
     const uint64_t total = sum_of(v, n, s->temperature);
     const uint32_t random = pcg(pcg(pcg(s->seed_low) ^ s->seed_high) ^ s->counter);
@@ -77,6 +79,6 @@ void sl_host_sample(const sl_kernel_task *task)
 
 void sl_grid_sample(const void *push, const sl_variant *variant, const uint32_t *spec, uint32_t groups[3])
 {
-    (void)variant;
-    groups[0] = (uint32_t)sl_div_up(((const struct sl_push_sample *)push)->rows, spec[SL_SPEC_WORKGROUP]);
+    (void)variant, (void)spec;
+    groups[0] = ((const struct sl_push_sample *)push)->rows;
 }

@@ -58,6 +58,10 @@ static void topk_row(const struct sl_push_topk *p, uint64_t r)
         ids[i] = heap[i].id;
         values[i] = heap[i].value;
     }
+    if (isinf(heap[0].value)) { /* inf - inf would be a NaN */
+        ((float *)sl_host(p->lse))[r] = heap[0].value;
+        return;
+    }
     double sum = 0;
     for (uint32_t i = 0; i < p->n; i++)
         if (!isnan(x[i])) sum += (double)expf(x[i] - heap[0].value);

@@ -2,18 +2,104 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "reduce.glsl"
-// One workgroup a row. Radix select over the ordered bits of the values, eight bits a pass: the key of the k-th largest;
-// among equals of that key, a second select over their indices, so that lower ones win. What is chosen is then sorted
-// in shared memory. Every step is independent of the order in which invocations run.
+#include "vectors.glsl"
+// One workgroup a row, two passes over it. First, every invocation keeps the two largest of its share: the k-th largest
+// of all that is kept is a lower bound of the k-th largest of the row. Then all entries from that bound on are collected
+// in shared memory (of a row in random order, some 300 for k = 256) and sorted. Where more than LIST_MAX reach the bound
+// (many equal values, NaNs), a radix select over the whole row, eight bits a pass, chooses exactly k first.
+// Values are compared by `ordered`; the outcome depends on no order of invocations.
 SL_PUSH(sl_push_topk);
 
-shared uint histogram[256];
-shared uint chosen_key[SL_TOPK_MAX], chosen_id[SL_TOPK_MAX];
-shared uint chosen, prefix, still;
+#define LIST_MAX 1024u
+#define KEPT     512u // two an invocation
 
-F32 x;
+shared uint list_key[LIST_MAX], list_id[LIST_MAX];
+shared uint histogram[256], bins[16];
+shared uint list_count, prefix, still, found;
 
-uint key_at(uint i) { return ordered(x.at[i] == 0.0 ? 0.0 : x.at[i]); }
+uvec2 x;
+
+bool before(uint key_a, uint id_a, uint key_b, uint id_b) { return key_a != key_b ? key_a > key_b : id_a < id_b; }
+
+// Bitonic sort of the first entries of the list, a power of two; begins and ends with a barrier.
+void sort_list(uint entries)
+{
+    barrier();
+    for (uint size = 2u; size <= entries; size *= 2u)
+        for (uint distance = size / 2u; distance > 0u; distance /= 2u) {
+            for (uint t = gl_LocalInvocationIndex; t < entries / 2u; t += WORKGROUP) {
+                const uint a = t / distance * distance * 2u + t % distance, b = a + distance;
+                const bool forward = (a & size) == 0u;
+                const uint ka = list_key[a], ia = list_id[a], kb = list_key[b], ib = list_id[b];
+                if (before(kb, ib, ka, ia) == forward) {
+                    list_key[a] = kb;
+                    list_id[a] = ib;
+                    list_key[b] = ka;
+                    list_id[b] = ia;
+                }
+            }
+            barrier();
+        }
+}
+
+// The largest key in *most, and the lower bound.
+uint bound_of_row(out uint most)
+{
+    uint largest = 0u, second = 0u;
+    for (uint i = gl_LocalInvocationIndex; i < vectors_of(p.n); i += WORKGROUP) {
+        const vec4 v = load4(x, i, p.n);
+        [[unroll]] for (uint c = 0u; c < 4u; c++) {
+            const uint key = 4u * i + c < p.n ? ordered(v[c]) : 0u;
+            second = max(second, min(key, largest));
+            largest = max(largest, key);
+        }
+    }
+    for (uint i = gl_LocalInvocationIndex; i < KEPT; i += WORKGROUP) {
+        list_key[i] = i < WORKGROUP ? largest : i < 2u * WORKGROUP ? second : 0u;
+        list_id[i] = i;
+    }
+    sort_list(KEPT);
+    most = list_key[0];
+    const uint bound = list_key[p.k - 1u];
+    barrier();
+    return bound;
+}
+
+void list_add(uint key, uint id)
+{
+    const uint slot = atomicAdd(list_count, 1u);
+    if (slot < LIST_MAX) {
+        list_key[slot] = key;
+        list_id[slot] = id;
+    }
+}
+
+void list_clear()
+{
+    barrier();
+    if (gl_LocalInvocationIndex == 0u) list_count = 0u;
+    barrier();
+}
+
+// Lists the entries of key `bound` and above; returns this invocation's share of the sum of exponentials.
+float collect(uint bound, float most)
+{
+    list_clear();
+    float sum = 0.0;
+    for (uint i = gl_LocalInvocationIndex; i < vectors_of(p.n); i += WORKGROUP) {
+        const vec4 v = load4(x, i, p.n);
+        [[unroll]] for (uint c = 0u; c < 4u; c++) {
+            if (4u * i + c >= p.n) continue;
+            const uint key = ordered(v[c]);
+            if (key != 0u) sum += exp(v[c] - most);
+            if (key >= bound) list_add(key, 4u * i + c);
+        }
+    }
+    barrier();
+    return sum;
+}
+
+uint key_at(uint i) { return ordered(F32(x).at[i]); }
 
 void clear_histogram()
 {
@@ -26,20 +112,31 @@ void clear_histogram()
 void take_bin(uint shift, bool from_top)
 {
     barrier();
+    for (uint g = gl_LocalInvocationIndex; g < 16u; g += WORKGROUP) {
+        uint sum = 0u;
+        for (uint k = 0u; k < 16u; k++)
+            sum += histogram[from_top ? 255u - (16u * g + k) : 16u * g + k];
+        bins[g] = sum;
+    }
+    barrier();
     if (gl_LocalInvocationIndex == 0u) {
-        uint left = still, bin = 0u;
-        for (uint k = 0u; k < 256u; k++) {
-            bin = from_top ? 255u - k : k;
-            if (histogram[bin] >= left) break;
+        uint left = still, group = 0u;
+        while (group < 15u && bins[group] < left)
+            left -= bins[group++];
+        uint k = 16u * group, bin = from_top ? 255u - k : k;
+        while (k < 16u * group + 15u && histogram[bin] < left) {
             left -= histogram[bin];
+            k++;
+            bin = from_top ? 255u - k : k;
         }
         still = left;
+        found = histogram[bin];
         prefix |= bin << shift;
     }
     barrier();
 }
 
-// Key of the k-th largest; afterwards `still` = how many entries of just this key are wanted.
+// Key of the k-th largest; afterwards `still` of the `found` entries of just this key are wanted.
 uint select_key()
 {
     if (gl_LocalInvocationIndex == 0u) {
@@ -48,10 +145,10 @@ uint select_key()
     }
     for (int shift = 24; shift >= 0; shift -= 8) {
         clear_histogram();
-        const uint known = shift == 24 ? 0u : 0xffffffffu << (shift + 8);
+        const uint known = shift == 24 ? 0u : 0xffffffffu << (shift + 8), wanted = prefix & known;
         for (uint i = gl_LocalInvocationIndex; i < p.n; i += WORKGROUP) {
             const uint key = key_at(i);
-            if ((key & known) == (prefix & known)) atomicAdd(histogram[key >> shift & 255u], 1u);
+            if ((key & known) == wanted) atomicAdd(histogram[key >> shift & 255u], 1u);
         }
         take_bin(uint(shift), true);
     }
@@ -61,74 +158,58 @@ uint select_key()
 // The `still`-th lowest index among the entries of this key.
 uint select_index(uint threshold)
 {
+    if (still == found) return 0xffffffffu; // all of them
     barrier();
     if (gl_LocalInvocationIndex == 0u) prefix = 0u;
     for (int shift = 24; shift >= 0; shift -= 8) {
         clear_histogram();
-        const uint known = shift == 24 ? 0u : 0xffffffffu << (shift + 8);
+        const uint known = shift == 24 ? 0u : 0xffffffffu << (shift + 8), wanted = prefix & known;
         for (uint i = gl_LocalInvocationIndex; i < p.n; i += WORKGROUP)
-            if (key_at(i) == threshold && (i & known) == (prefix & known)) atomicAdd(histogram[i >> shift & 255u], 1u);
+            if (key_at(i) == threshold && (i & known) == wanted) atomicAdd(histogram[i >> shift & 255u], 1u);
         take_bin(uint(shift), false);
     }
     return prefix;
 }
 
-bool before(uint key_a, uint id_a, uint key_b, uint id_b) { return key_a != key_b ? key_a > key_b : id_a < id_b; }
-
-// Bitonic sort of SL_TOPK_MAX entries; unused ones have key 0 and the largest id, and end up last.
-void sort_chosen()
+// Lists just the k that are wanted.
+void collect_exactly()
 {
-    for (uint size = 2u; size <= SL_TOPK_MAX; size *= 2u)
-        for (uint distance = size / 2u; distance > 0u; distance /= 2u) {
-            for (uint t = gl_LocalInvocationIndex; t < SL_TOPK_MAX / 2u; t += WORKGROUP) {
-                const uint a = t / distance * distance * 2u + t % distance, b = a + distance;
-                const bool forward = (a & size) == 0u;
-                const uint ka = chosen_key[a], ia = chosen_id[a], kb = chosen_key[b], ib = chosen_id[b];
-                if (before(kb, ib, ka, ia) == forward) {
-                    chosen_key[a] = kb;
-                    chosen_id[a] = ib;
-                    chosen_key[b] = ka;
-                    chosen_id[b] = ia;
-                }
-            }
-            barrier();
-        }
+    barrier();
+    const uint threshold = select_key();
+    const uint last = select_index(threshold);
+    list_clear();
+    for (uint i = gl_LocalInvocationIndex; i < p.n; i += WORKGROUP) {
+        const uint key = key_at(i);
+        if (key > threshold || (key == threshold && i <= last)) list_add(key, i);
+    }
+    barrier();
 }
 
 void main()
 {
     const uint r = gl_WorkGroupID.x;
-    x = F32(offset_mul(p.x, r, p.x_stride * 4u));
-    const uint threshold = select_key();
-    const uint last = select_index(threshold);
+    x = offset_mul(p.x, r, p.x_stride * 4u);
+    uint most_key;
+    const uint bound = bound_of_row(most_key);
+    const float most = from_ordered(most_key);
+    const float sum = workgroup_sum(collect(bound, most));
+    if (list_count > LIST_MAX) collect_exactly();
 
-    for (uint i = gl_LocalInvocationIndex; i < SL_TOPK_MAX; i += WORKGROUP) {
-        chosen_key[i] = 0u;
-        chosen_id[i] = 0xffffffffu;
+    const uint count = list_count;
+    uint entries = 2u;
+    while (entries < count)
+        entries *= 2u;
+    for (uint i = count + gl_LocalInvocationIndex; i < entries; i += WORKGROUP) { // these end up last
+        list_key[i] = 0u;
+        list_id[i] = 0xffffffffu;
     }
-    if (gl_LocalInvocationIndex == 0u) chosen = 0u;
-    barrier();
-    for (uint i = gl_LocalInvocationIndex; i < p.n; i += WORKGROUP) {
-        const uint key = key_at(i);
-        if (key > threshold || (key == threshold && i <= last)) {
-            const uint slot = atomicAdd(chosen, 1u);
-            if (slot < SL_TOPK_MAX) {
-                chosen_key[slot] = key;
-                chosen_id[slot] = i;
-            }
-        }
-    }
-    barrier();
-    sort_chosen();
+    sort_list(entries);
 
     for (uint i = gl_LocalInvocationIndex; i < p.k; i += WORKGROUP) {
-        U32(p.ids).at[r * p.k + i] = chosen_id[i];
-        F32(p.values).at[r * p.k + i] = x.at[chosen_id[i]];
+        U32(p.ids).at[r * p.k + i] = list_id[i];
+        U32(p.values).at[r * p.k + i] = U32(x).at[list_id[i]];
     }
-    const float most = from_ordered(chosen_key[0]);
-    float sum = 0.0;
-    for (uint i = gl_LocalInvocationIndex; i < p.n; i += WORKGROUP)
-        if (!isnan(x.at[i])) sum += exp(x.at[i] - most);
-    sum = workgroup_sum(sum);
-    if (gl_LocalInvocationIndex == 0u) F32(p.lse).at[r] = most + log(sum);
+    // An infinite maximum is the result itself; inf - inf would be a NaN.
+    const bool infinite = (floatBitsToUint(most) & 0x7fffffffu) == 0x7f800000u;
+    if (gl_LocalInvocationIndex == 0u) F32(p.lse).at[r] = infinite ? most : most + log(sum);
 }

@@ -1,0 +1,85 @@
+#include "tests/kernels/kernel_run.h"
+
+#include "hal/base/alloc.h"
+#include "hal/base/checked.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGNMENT 64
+
+static _Noreturn void stop(const sl_kernel_case *c, const char *why)
+{
+    fprintf(stderr, "kernel case \"%s\": %s\n", c->name, why);
+    exit(1);
+}
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    for (; *text; text++)
+        hash = (hash ^ (uint8_t)*text) * 0x100000001b3u; /* FNV-1a */
+    return hash;
+}
+
+void sl_case_begin(sl_kernel_case *c, const sl_variant *variant, uint32_t index)
+{
+    memset(c, 0, sizeof *c);
+    c->random = hash_text(0xcbf29ce484222325u, variant->module) + index;
+}
+
+void sl_case_end(sl_kernel_case *c)
+{
+    for (uint32_t i = 0; i < c->operand_count; i++)
+        sl_free(c->operands[i].data);
+    c->operand_count = 0;
+}
+
+void *sl_case_operand_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, sl_case_type type,
+                          uint64_t bytes)
+{
+    if (c->operand_count == SL_CASE_OPERANDS_MAX) stop(c, "too many operands");
+    if (!bytes) stop(c, "an operand of no bytes");
+    void *data = sl_aligned_alloc(ALIGNMENT, sl_align_up(bytes, ALIGNMENT));
+    if (!data) stop(c, "out of memory");
+    memset(data, 0, bytes);
+    c->operands[c->operand_count++] = (sl_case_operand){push_offset, flags, type, bytes, data};
+    return data;
+}
+
+void sl_case_alias(sl_kernel_case *c, uint32_t push_offset, uint32_t same_as_push_offset)
+{
+    if (c->alias_count == SL_COUNTOF(c->aliases)) stop(c, "too many aliases");
+    c->aliases[c->alias_count][0] = push_offset;
+    c->aliases[c->alias_count++][1] = same_as_push_offset;
+}
+
+/* SplitMix64 (Steele, Lea, Flood 2014). */
+static uint64_t next(sl_kernel_case *c)
+{
+    uint64_t z = c->random += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+uint32_t sl_case_random(sl_kernel_case *c)
+{
+    return (uint32_t)(next(c) >> 32);
+}
+
+uint32_t sl_case_random_below(sl_kernel_case *c, uint32_t bound)
+{
+    return (uint32_t)((uint64_t)sl_case_random(c) * bound >> 32);
+}
+
+float sl_case_random_float(sl_kernel_case *c, float low, float high)
+{
+    return low + (high - low) * (float)(sl_case_random(c) >> 8) * 0x1p-24f;
+}
+
+void sl_case_fill_floats(sl_kernel_case *c, float *out, uint64_t n, float low, float high)
+{
+    for (uint64_t i = 0; i < n; i++)
+        out[i] = sl_case_random_float(c, low, high);
+}
