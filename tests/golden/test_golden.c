@@ -166,8 +166,8 @@ static uint64_t file_bytes(const char *path)
     return (uint64_t)size;
 }
 
-/* Bytes read for a generation's decode steps: what a pass reads, times the steps. The stream reads ahead, by
- * at most a host ring, before the first step and after the last. */
+/* Bytes read for a generation's decode steps: what a pass reads, times the steps. The stream is ahead of the
+ * kernels, by at most what both rings hold, before the first step and after the last. */
 static void check_read_bytes(const sl_engine *e, const sl_generation *generation)
 {
     const uint64_t wanted = generation->decode_steps * e->plan.read_bytes;
@@ -225,13 +225,16 @@ static uint64_t smallest_budget(const char *path, const sl_engine_options *optio
     sl_diag diag = {0};
     sl_engine_options o = *options;
     o.vram_bytes = 1;
-    assert_int_equal(sl_test_engine_try(path, &o, &engine, &diag), SL_ERR_BUDGET);
+    const sl_status st = sl_test_engine_try(path, &o, &engine, &diag);
+    if (st != SL_ERR_BUDGET) fail_msg("%s: %s", sl_status_name(st), diag.message);
     const char *at = strstr(diag.message, "smallest that works is ");
     if (!at || !strstr(diag.message, path)) fail_msg("message: %s", diag.message);
     return strtoull(at + strlen("smallest that works is "), NULL, 10) << 20;
 }
 
-static void check_stream_case(const golden_case *c, uint32_t count, uint64_t budget)
+/* Streams with what is left of the device memory that the resident engine took, less `cut` bytes; or, with
+ * cut 0, with half of the model's bytes in all. */
+static void check_stream_case(const golden_case *c, uint32_t count, uint64_t cut)
 {
     const char *path = model_of(c);
     golden g;
@@ -242,9 +245,12 @@ static void check_stream_case(const golden_case *c, uint32_t count, uint64_t bud
     uint32_t *wanted = calloc(count, sizeof *wanted);
     assert_non_null(wanted);
     sl_engine *engine = sl_test_engine_open(path, &options);
+    sl_engine_stats stats;
     sl_test_generate(engine, NULL, p->tokens, p->n_prefix, wanted, count);
+    sl_engine_get_stats(engine, &stats);
+    assert_int_equal(stats.stream_read_bytes, 0);
     sl_engine_close(engine);
-    if (!budget) budget = smallest_budget(path, &options);
+    const uint64_t budget = cut ? stats.vram_peak_bytes - cut : file_bytes(path) / 2;
     check_streamed(path, budget, p->tokens, p->n_prefix, wanted, count, NULL);
     if (!c->real) check_streamed(path, budget, p->tokens, p->n_prefix, wanted, count, "threads");
     free(wanted);
@@ -254,39 +260,51 @@ static void check_stream_case(const golden_case *c, uint32_t count, uint64_t bud
 static void test_streamed_half(void **state)
 {
     const golden_case *c = *state;
-    check_stream_case(c, limited(c) ? LIMITED_GREEDY : 64, file_bytes(model_of(c)) / 2);
+    check_stream_case(c, limited(c) ? LIMITED_GREEDY : 64, 0);
 }
 
-/* The smallest budget that the error names works, and one MiB less does not. */
-static void test_streamed_smallest(void **state)
+static void test_streamed_tiny(void **state)
 {
     const golden_case *c = *state;
-    const sl_engine_options options = {.context_tokens = CONTEXT / 4, .batch_tokens = BATCH / 2};
-    check_stream_case(c, 24, 0);
-    sl_engine_options less = options;
-    less.vram_bytes = smallest_budget(model_of(c), &options) - (1u << 20);
+    check_stream_case(c, 24, 400 << 10);
+}
+
+/* The budget that the error names works, and one MiB less does not. */
+static void test_smallest_budget(void **state)
+{
+    const golden_case *c = *state;
+    const char *path = model_of(c);
+    sl_engine_options options = {.context_tokens = CONTEXT / 4, .batch_tokens = BATCH / 2};
     sl_engine *engine = NULL;
     sl_diag diag = {0};
-    assert_int_equal(sl_test_engine_try(model_of(c), &less, &engine, &diag), SL_ERR_BUDGET);
+    uint32_t tokens[4];
+    const uint64_t smallest = smallest_budget(path, &options);
+    options.vram_bytes = smallest - (1u << 20);
+    if (options.vram_bytes)
+        assert_int_equal(sl_test_engine_try(path, &options, &engine, &diag), SL_ERR_BUDGET);
+    options.vram_bytes = smallest;
+    engine = sl_test_engine_open(path, &options);
+    sl_test_generate(engine, NULL, (const uint32_t[]){1, 2, 3}, 3, tokens, 4);
+    sl_engine_stats stats;
+    sl_engine_get_stats(engine, &stats);
+    print_message("%s: %llu MiB are enough, %llu bytes were used\n", path, (unsigned long long)smallest >> 20,
+                  (unsigned long long)stats.vram_peak_bytes);
+    assert_true(stats.vram_peak_bytes <= smallest);
+    sl_engine_close(engine);
 }
 
 int main(void)
 {
 #define CASE(test, n)                                                                                        \
     {                                                                                                        \
-#test, test, NULL, NULL, (void *)&cases[n]                                                           \
+#test " " #n, test, NULL, NULL, (void *)&cases[n]                                                    \
     }
     const struct CMUnitTest tests[] = {
-        CASE(test_golden, 0),
-        CASE(test_golden, 1),
-        CASE(test_golden, 2),
-        CASE(test_golden, 3),
-        CASE(test_golden, 4),
-        CASE(test_golden, 5),
-        CASE(test_golden, 6),
-        CASE(test_streamed_half, 5),
-        CASE(test_streamed_smallest, 0),
-        CASE(test_streamed_smallest, 1),
+        CASE(test_golden, 0),          CASE(test_golden, 1),        CASE(test_golden, 2),
+        CASE(test_golden, 3),          CASE(test_golden, 4),        CASE(test_golden, 5),
+        CASE(test_golden, 6),          CASE(test_streamed_half, 5), CASE(test_streamed_tiny, 0),
+        CASE(test_streamed_tiny, 1),   CASE(test_streamed_tiny, 2), CASE(test_smallest_budget, 0),
+        CASE(test_smallest_budget, 5),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
