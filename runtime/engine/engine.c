@@ -320,6 +320,7 @@ static sl_status start_stream(sl_engine *e, sl_diag *diag)
         .staging = e->staging.copy,
         .ring = e->ring,
     };
+    e->next_stage = 1;
     return sl_stream_create(&options, &e->stream, diag);
 }
 

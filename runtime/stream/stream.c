@@ -57,9 +57,8 @@ static sl_status passed(const sl_stream *s, sl_semaphore *semaphore, uint64_t nu
     return st;
 }
 
-/* Once a pass: are the files still what was opened? A file written to would give wrong text without any
- * error. */
-static sl_status check_files(const sl_stream *s, sl_diag *diag)
+/* A file written to would give wrong text without any error. */
+sl_status sl_stream_check(const sl_stream *s, sl_diag *diag)
 {
     for (uint32_t i = 0; i < s->o.path_count; i++) {
         sl_status st = sl_io_file_check(s->files[i], diag);
@@ -102,7 +101,7 @@ static sl_status start_reads(sl_stream *s, bool *out_progress, sl_diag *diag)
         bool free_now;
         uint32_t index;
         stage_of(s, number, &index);
-        sl_status st = index == 0 && s->next_piece == 0 ? check_files(s, diag) : SL_OK;
+        sl_status st = index == 0 && s->next_piece == 0 ? sl_stream_check(s, diag) : SL_OK;
         if (st == SL_OK)
             st = passed(s, s->copied, number, stage_of(s, number, NULL)->host_reuse, &free_now, diag);
         if (st != SL_OK || !free_now) return st;
@@ -370,20 +369,24 @@ sl_status sl_stream_await(sl_stream *s, uint64_t number, sl_diag *diag)
     return st;
 }
 
-sl_status sl_stream_restart(sl_stream *s, uint64_t number, sl_diag *diag)
+/* Copies that ran ahead of the failed pass have raised `copied` beyond it: the numbers go on after them. */
+sl_status sl_stream_restart(sl_stream *s, uint64_t *out_first, sl_diag *diag)
 {
     stop_thread(s);
-    sl_status st = SL_OK;
+    sl_status st;
+    SL_TRY(sl_device_wait_idle(s->o.device, diag)); /* copies under way read the host ring */
     /* The ring was made for the thread that is gone: a fresh engine belongs to the next one. */
     sl_io_engine_destroy(s->io);
     s->io = NULL;
     SL_TRY(open_io(s, diag));
-    uint64_t value;
-    SL_TRY(sl_semaphore_value(s->copied, &value, diag));
-    if (value < number - 1) SL_TRY(sl_semaphore_signal(s->copied, number - 1, diag));
-    SL_TRY(sl_semaphore_value(s->computed, &value, diag));
-    if (value < number - 1) SL_TRY(sl_semaphore_signal(s->computed, number - 1, diag));
-    SL_TRY(start_thread(s, number, diag));
+    uint64_t copied, computed;
+    SL_TRY(sl_semaphore_value(s->copied, &copied, diag));
+    SL_TRY(sl_semaphore_value(s->computed, &computed, diag));
+    const uint64_t last = SL_MAX(copied, computed);
+    if (copied < last) SL_TRY(sl_semaphore_signal(s->copied, last, diag));
+    if (computed < last) SL_TRY(sl_semaphore_signal(s->computed, last, diag));
+    SL_TRY(start_thread(s, last + 1, diag));
+    *out_first = last + 1;
 cleanup:
     return st;
 }
