@@ -180,9 +180,8 @@ static sl_status submit_pass(sl_engine *e, const sl_program *program, sl_diag *d
 /* A pass that stopped half way: let what was submitted finish; the stream begins anew with the next pass. */
 static void recover(sl_engine *e)
 {
-    sl_diag ignored;
     e->stream_stopped = e->stream != NULL;
-    e->unfinished = sl_device_wait_idle(e->device, &ignored) != SL_OK;
+    sl_settle(e->device);
 }
 
 sl_status sl_pass_run(sl_engine *e, const sl_pass_input *in, const uint32_t **out_next,
@@ -190,9 +189,7 @@ sl_status sl_pass_run(sl_engine *e, const sl_pass_input *in, const uint32_t **ou
 {
     const sl_shape shape = shape_for(e, in);
     sl_program *program = NULL;
-    sl_status st = e->unfinished ? sl_device_wait_idle(e->device, diag) : SL_OK;
-    if (st == SL_OK) e->unfinished = false;
-    if (st == SL_OK) st = program_for(e, &shape, &program, diag);
+    sl_status st = program_for(e, &shape, &program, diag);
     if (st == SL_OK) st = write_batch(e, in, &shape, diag);
     if (st != SL_OK) return st;
     st = submit_pass(e, program, diag);

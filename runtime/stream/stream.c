@@ -3,6 +3,7 @@
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
 #include "hal/base/clock.h"
+#include "hal/base/log.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -226,6 +227,18 @@ static void *run(void *argument)
     return NULL;
 }
 
+enum { SETTLE_ATTEMPTS = 100 };
+
+void sl_settle(sl_device *device)
+{
+    sl_diag diag;
+    for (int i = 0; i < SETTLE_ATTEMPTS; i++) {
+        const sl_status st = sl_device_wait_idle(device, &diag);
+        if (st == SL_OK || st == SL_ERR_DEVICE_LOST) return;
+    }
+    sl_log(SL_LOG_ERROR, "the device does not become idle: %s", diag.message);
+}
+
 /* ---- the caller's side
  * ----------------------------------------------------------------------------------------- */
 
@@ -330,9 +343,7 @@ void sl_stream_destroy(sl_stream *s)
 {
     if (!s) return;
     stop_thread(s);
-    sl_diag ignored;
-    if (sl_device_wait_idle(s->o.device, &ignored) != SL_OK) { /* lost: nothing runs any more */
-    }
+    sl_settle(s->o.device);
     for (uint32_t i = 0; s->copies && i < s->o.plan->stage_count; i++)
         sl_commands_destroy(s->copies[i]);
     sl_io_engine_destroy(s->io);

@@ -57,6 +57,10 @@ SL_NODISCARD sl_status sl_stream_restart(sl_stream *stream, uint64_t *out_first,
  * differ. */
 SL_NODISCARD sl_status sl_file_is_models(const sl_io_file *file, const sl_gguf_file *header, sl_diag *diag);
 
+/* Before something that the device may still use is freed: waits until it is idle. A wait that fails for want
+ * of memory is tried again; on a lost device nothing runs. */
+void sl_settle(sl_device *device);
+
 typedef struct sl_stream_stats {
     uint64_t read_bytes; /* of completed reads */
     uint64_t stall_ns;   /* spent in sl_stream_await */
