@@ -43,14 +43,15 @@ static double now_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static bool parse_list(const char *text, uint32_t most, number_list *out)
+/* Numbers separated by commas. A zero means "none", and is left out, unless `zeros`. */
+static bool parse_list(const char *text, uint32_t most, bool zeros, number_list *out)
 {
     *out = (number_list){0};
     while (text && *text) {
         char *end;
         const unsigned long v = strtoul(text, &end, 10);
         if (end == text || (*end && *end != ',') || v > most || out->count == LIST_MAX) return false;
-        if (v) out->n[out->count++] = (uint32_t)v;
+        if (v || zeros) out->n[out->count++] = (uint32_t)v;
         text = *end ? end + 1 : end;
     }
     return true;
@@ -294,13 +295,13 @@ static int run(int argc, char **argv)
     if (argc > 1) return cli_usage_error(&command_bench, "unexpected argument \"%s\"", argv[1]);
     if (!o.repetitions || o.repetitions > 1000) return cli_usage_error(&command_bench, "-r: 1 to 1000");
     plan p;
-    if (!parse_list(o.prompt, 1u << 20, &p.prompt))
+    if (!parse_list(o.prompt, 1u << 20, false, &p.prompt))
         return cli_usage_error(&command_bench, "-p: \"%s\"", o.prompt);
-    if (!parse_list(o.generate, 1u << 20, &p.generate))
+    if (!parse_list(o.generate, 1u << 20, false, &p.generate))
         return cli_usage_error(&command_bench, "-n: \"%s\"", o.generate);
-    if (!parse_list(o.depth, 1u << 20, &p.depth))
+    if (!parse_list(o.depth, 1u << 20, true, &p.depth))
         return cli_usage_error(&command_bench, "-d: \"%s\"", o.depth);
-    if (!parse_list(o.sequences, 256, &p.sequences))
+    if (!parse_list(o.sequences, 256, false, &p.sequences))
         return cli_usage_error(&command_bench, "-b: \"%s\" (at most 256)", o.sequences);
     if (o.verbose) sl_set_log(2, NULL, NULL);
     return bench_model(&o, &p);

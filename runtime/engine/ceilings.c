@@ -68,6 +68,7 @@ static sl_status measure_copy(bench *b, uint64_t bytes, double *out_rate, sl_dia
     SL_TRY(best_time(b, &seconds, diag));
     *out_rate = 2.0 * (double)bytes / seconds;
 cleanup:
+    if (st != SL_OK) sl_settle(b->e->device);
     sl_buffer_destroy(from);
     sl_buffer_destroy(to);
     return st;
@@ -104,6 +105,7 @@ static sl_status measure_matmul(bench *b, uint32_t n, double *out_rate, sl_diag 
     SL_TRY(best_time(b, &seconds, diag));
     *out_rate = 2.0 * n * n * n / seconds;
 cleanup:
+    if (st != SL_OK) sl_settle(b->e->device);
     sl_buffer_destroy(buffer);
     return st;
 }

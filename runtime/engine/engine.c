@@ -302,6 +302,7 @@ static sl_status clear_memory(sl_engine *e, sl_diag *diag)
                            diag));
     SL_TRY(sl_device_wait_idle(e->device, diag));
 cleanup:
+    if (st != SL_OK) sl_settle(e->device);
     sl_commands_destroy(c);
     return st;
 }
@@ -320,6 +321,7 @@ static sl_status start_stream(sl_engine *e, sl_diag *diag)
         .staging = e->staging.copy,
         .ring = e->ring,
     };
+    e->next_stage = 1;
     return sl_stream_create(&options, &e->stream, diag);
 }
 
@@ -359,9 +361,7 @@ void sl_engine_close(sl_engine *e)
 {
     if (!e) return;
     sl_stream_destroy(e->stream);
-    sl_diag ignored;
-    if (e->device && sl_device_wait_idle(e->device, &ignored) != SL_OK) { /* lost: nothing runs */
-    }
+    if (e->device) sl_settle(e->device);
     sl_programs_clear(e);
     sl_kv_clear(&e->kv);
     for (uint32_t i = 0; e->blocks && i < e->plan.block_count; i++)

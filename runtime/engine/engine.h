@@ -113,6 +113,7 @@ struct sl_engine {
     sl_layout layout;
     sl_stream *stream;   /* NULL: everything is resident */
     bool stream_stopped; /* a pass failed: restart the stream before the next */
+    uint64_t next_stage; /* number of the first stage of the next pass */
     bool host_embeddings;
     uint8_t *embedding_row; /* one row as in the file */
 

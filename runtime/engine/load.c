@@ -63,8 +63,7 @@ static void stop(loader *l)
     sl_diag ignored;
     if (l->e->io && sl_io_drain(l->e->io, &dropped, &ignored) != SL_OK) { /* nothing is in flight then */
     }
-    if (sl_device_wait_idle(l->e->device, &ignored) != SL_OK) { /* lost: nothing runs */
-    }
+    sl_settle(l->e->device);
     for (uint32_t i = 0; i < SLOTS; i++) {
         sl_commands_destroy(l->slots[i].commands);
         sl_semaphore_destroy(l->slots[i].copied);

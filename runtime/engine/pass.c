@@ -161,28 +161,27 @@ static sl_status submit_segment(sl_engine *e, const sl_segment *segment, uint64_
 
 static sl_status submit_pass(sl_engine *e, const sl_program *program, sl_diag *diag)
 {
-    const uint64_t first_number = e->passes * e->plan.stage_count + 1;
     if (e->stream_stopped) {
-        sl_status st = sl_stream_restart(e->stream, first_number, diag);
+        sl_status st = sl_stream_restart(e->stream, &e->next_stage, diag);
         if (st != SL_OK) return st;
         e->stream_stopped = false;
     }
+    const uint64_t first_number = e->next_stage;
+    e->next_stage += e->plan.stage_count;
     e->passes++;
     for (uint32_t i = 0; i < program->recording.segment_count; i++) {
         sl_status st = submit_segment(e, &program->recording.segments[i], first_number, diag);
         if (st != SL_OK) return st;
     }
-    return sl_semaphore_wait(e->done, e->submitted, UINT64_MAX, diag);
+    sl_status st = sl_semaphore_wait(e->done, e->submitted, UINT64_MAX, diag);
+    return st == SL_OK && e->stream ? sl_stream_check(e->stream, diag) : st;
 }
 
 /* A pass that stopped half way: let what was submitted finish; the stream begins anew with the next pass. */
 static void recover(sl_engine *e)
 {
-    sl_diag ignored;
-    if (sl_device_wait_idle(e->device, &ignored) != SL_OK) return; /* lost: every later call says so */
-    uint64_t value;
-    if (sl_semaphore_value(e->done, &value, &ignored) == SL_OK) e->submitted = value;
     e->stream_stopped = e->stream != NULL;
+    sl_settle(e->device);
 }
 
 sl_status sl_pass_run(sl_engine *e, const sl_pass_input *in, const uint32_t **out_next,

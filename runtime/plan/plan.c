@@ -7,8 +7,9 @@
 
 /* Stage sizes tried, largest first. A ring holds RING_STAGES of them: one computed from, one being copied,
  * one on its way. Large stages amortise submissions, small ones leave room for resident weights. */
-static const uint64_t stage_targets[] = {64ull << 20, 32ull << 20, 16ull << 20, 8ull << 20,
-                                         4ull << 20,  2ull << 20,  1ull << 20,  512ull << 10};
+static const uint64_t stage_targets[] = {64ull << 20,  32ull << 20,  16ull << 20, 8ull << 20,
+                                         4ull << 20,   2ull << 20,   1ull << 20,  512ull << 10,
+                                         256ull << 10, 128ull << 10, 64ull << 10};
 enum { RING_STAGES = 3, ROW_GRANULE = 32 };
 #define RING_SHARE                                                                                           \
     4 /* a ring takes at most 1/RING_SHARE of the room for weights, while there is a choice                  \
@@ -233,7 +234,8 @@ static void group_stages(sl_plan *plan, uint64_t limit)
     }
 }
 
-static sl_status plan_streaming(sl_plan *plan, const sl_plan_options *o, uint64_t always,
+/* `all`: room for every tensor. A model smaller than the smallest ring works without one. */
+static sl_status plan_streaming(sl_plan *plan, const sl_plan_options *o, uint64_t always, uint64_t all,
                                 uint64_t weights_room, sl_diag *diag)
 {
     const sl_model *m = plan->model;
@@ -243,7 +245,7 @@ static sl_status plan_streaming(sl_plan *plan, const sl_plan_options *o, uint64_
     if (!target) target = stage_targets[SL_COUNTOF(stage_targets) - 1];
     const uint64_t ring = ring_for(m, target);
     if (ring > weights_room) {
-        const uint64_t smallest = sl_align_up(o->fixed_bytes + always + ring, 1u << 20);
+        const uint64_t smallest = sl_align_up(o->fixed_bytes + SL_MIN(always + ring, all), 1u << 20);
         return sl_fail(diag, SL_ERR_BUDGET,
                        "%s: a budget of %llu MiB is too small to run this model even by streaming; the "
                        "smallest that works is %llu MiB",
@@ -280,8 +282,8 @@ sl_status sl_plan_make(const sl_model *model, const sl_plan_options *o, sl_plan 
         for (uint32_t i = 0; i < model->tensor_count; i++)
             out->places[i].home = SL_HOME_DEVICE;
     } else {
-        st = plan_streaming(out, o, always, o->budget_bytes > spoken_for ? o->budget_bytes - spoken_for : 0,
-                            diag);
+        st = plan_streaming(out, o, always, all,
+                            o->budget_bytes > spoken_for ? o->budget_bytes - spoken_for : 0, diag);
     }
     if (st == SL_OK) st = place_residents(out, o->max_block_bytes, diag);
     if (st != SL_OK) sl_plan_clear(out);

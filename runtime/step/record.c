@@ -20,14 +20,16 @@ static bool touches(const pending *list, const sl_range *ranges, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t k = 0; k < list->count; k++)
-            if (ranges[i].begin < list->ranges[k].end && list->ranges[k].begin < ranges[i].end) return true;
+            if (ranges[i].begin < ranges[i].end && ranges[i].begin < list->ranges[k].end &&
+                list->ranges[k].begin < ranges[i].end)
+                return true;
     return false;
 }
 
 static void note(pending *list, const sl_range *ranges, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        list->ranges[list->count++] = ranges[i];
+        if (ranges[i].begin < ranges[i].end) list->ranges[list->count++] = ranges[i];
 }
 
 static bool needs_barrier(const recorder *r, const sl_phase *phase)

@@ -3,6 +3,7 @@
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
 #include "hal/base/clock.h"
+#include "hal/base/log.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -57,9 +58,8 @@ static sl_status passed(const sl_stream *s, sl_semaphore *semaphore, uint64_t nu
     return st;
 }
 
-/* Once a pass: are the files still what was opened? A file written to would give wrong text without any
- * error. */
-static sl_status check_files(const sl_stream *s, sl_diag *diag)
+/* A file written to would give wrong text without any error. */
+sl_status sl_stream_check(const sl_stream *s, sl_diag *diag)
 {
     for (uint32_t i = 0; i < s->o.path_count; i++) {
         sl_status st = sl_io_file_check(s->files[i], diag);
@@ -102,7 +102,7 @@ static sl_status start_reads(sl_stream *s, bool *out_progress, sl_diag *diag)
         bool free_now;
         uint32_t index;
         stage_of(s, number, &index);
-        sl_status st = index == 0 && s->next_piece == 0 ? check_files(s, diag) : SL_OK;
+        sl_status st = index == 0 && s->next_piece == 0 ? sl_stream_check(s, diag) : SL_OK;
         if (st == SL_OK)
             st = passed(s, s->copied, number, stage_of(s, number, NULL)->host_reuse, &free_now, diag);
         if (st != SL_OK || !free_now) return st;
@@ -227,6 +227,18 @@ static void *run(void *argument)
     return NULL;
 }
 
+enum { SETTLE_ATTEMPTS = 100 };
+
+void sl_settle(sl_device *device)
+{
+    sl_diag diag;
+    for (int i = 0; i < SETTLE_ATTEMPTS; i++) {
+        const sl_status st = sl_device_wait_idle(device, &diag);
+        if (st == SL_OK || st == SL_ERR_DEVICE_LOST) return;
+    }
+    sl_log(SL_LOG_ERROR, "the device does not become idle: %s", diag.message);
+}
+
 /* ---- the caller's side
  * ----------------------------------------------------------------------------------------- */
 
@@ -331,9 +343,7 @@ void sl_stream_destroy(sl_stream *s)
 {
     if (!s) return;
     stop_thread(s);
-    sl_diag ignored;
-    if (sl_device_wait_idle(s->o.device, &ignored) != SL_OK) { /* lost: nothing runs any more */
-    }
+    sl_settle(s->o.device);
     for (uint32_t i = 0; s->copies && i < s->o.plan->stage_count; i++)
         sl_commands_destroy(s->copies[i]);
     sl_io_engine_destroy(s->io);
@@ -370,20 +380,24 @@ sl_status sl_stream_await(sl_stream *s, uint64_t number, sl_diag *diag)
     return st;
 }
 
-sl_status sl_stream_restart(sl_stream *s, uint64_t number, sl_diag *diag)
+/* Copies that ran ahead of the failed pass have raised `copied` beyond it: the numbers go on after them. */
+sl_status sl_stream_restart(sl_stream *s, uint64_t *out_first, sl_diag *diag)
 {
     stop_thread(s);
-    sl_status st = SL_OK;
+    sl_status st;
+    SL_TRY(sl_device_wait_idle(s->o.device, diag)); /* copies under way read the host ring */
     /* The ring was made for the thread that is gone: a fresh engine belongs to the next one. */
     sl_io_engine_destroy(s->io);
     s->io = NULL;
     SL_TRY(open_io(s, diag));
-    uint64_t value;
-    SL_TRY(sl_semaphore_value(s->copied, &value, diag));
-    if (value < number - 1) SL_TRY(sl_semaphore_signal(s->copied, number - 1, diag));
-    SL_TRY(sl_semaphore_value(s->computed, &value, diag));
-    if (value < number - 1) SL_TRY(sl_semaphore_signal(s->computed, number - 1, diag));
-    SL_TRY(start_thread(s, number, diag));
+    uint64_t copied, computed;
+    SL_TRY(sl_semaphore_value(s->copied, &copied, diag));
+    SL_TRY(sl_semaphore_value(s->computed, &computed, diag));
+    const uint64_t last = SL_MAX(copied, computed);
+    if (copied < last) SL_TRY(sl_semaphore_signal(s->copied, last, diag));
+    if (computed < last) SL_TRY(sl_semaphore_signal(s->computed, last, diag));
+    SL_TRY(start_thread(s, last + 1, diag));
+    *out_first = last + 1;
 cleanup:
     return st;
 }

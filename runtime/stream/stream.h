@@ -43,13 +43,23 @@ sl_semaphore *sl_stream_computed(sl_stream *stream);
  * stand before it in a queue. Errors: those of the read (SL_ERR_IO, SL_ERR_TRUNCATED, ...), of the device. */
 SL_NODISCARD sl_status sl_stream_await(sl_stream *stream, uint64_t number, sl_diag *diag);
 
-/* After a failed pass: forgets what was read, checks that the files are still the ones that were opened and
- * starts again with the first stage of a pass as number `number`; all submissions have completed. */
-SL_NODISCARD sl_status sl_stream_restart(sl_stream *stream, uint64_t number, sl_diag *diag);
+/* Are the files still the ones that were opened? Called after a pass, it tells that all the pass read was
+ * read from them as they were. Errors: SL_ERR_NOT_FOUND (deleted), SL_ERR_TRUNCATED (written to, replaced),
+ * SL_ERR_IO. */
+SL_NODISCARD sl_status sl_stream_check(const sl_stream *stream, sl_diag *diag);
+
+/* After a failed pass: waits for the device, forgets what was read, checks that the files are still the ones
+ * that were opened and starts again with the first stage of a pass. Its number, above all that were used,
+ * goes to *out_first. On failure it may be called again. */
+SL_NODISCARD sl_status sl_stream_restart(sl_stream *stream, uint64_t *out_first, sl_diag *diag);
 
 /* Is `file`, opened just now, the file whose header was read? SL_ERR_TRUNCATED when its size, time or inode
  * differ. */
 SL_NODISCARD sl_status sl_file_is_models(const sl_io_file *file, const sl_gguf_file *header, sl_diag *diag);
+
+/* Before something that the device may still use is freed: waits until it is idle. A wait that fails for want
+ * of memory is tried again; on a lost device nothing runs. */
+void sl_settle(sl_device *device);
 
 typedef struct sl_stream_stats {
     uint64_t read_bytes; /* of completed reads */

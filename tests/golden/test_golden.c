@@ -1,0 +1,310 @@
+/* Logits and greedy continuations against references that another program computed in float32 from the same
+ * dequantized weights; streamed weights against resident ones; the budget as a limit that holds.
+ *
+ * On a device that is not the cpu driver the real models are checked over fewer positions, unless
+ * SLUICE_GOLDEN_FULL is set: a software Vulkan device takes minutes for all of them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "tests/golden/golden_file.h"
+#include "tests/support/test_model.h"
+
+#include "hal/base/checked.h"
+#include "runtime/engine/engine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KL_MAX   1e-4
+#define TOP1_MIN 0.995
+#define TOP1_EVERY                                                                                           \
+    200 /* positions a disagreement, 1 - TOP1_MIN; fewer positions than that may have one near tie */
+/* Logits closer than this count as tied: the f16 KV cache moves logits of these models by a few hundredths.
+ */
+#define NEAR_TIE 0.1f
+
+enum { OUTPUTS = 32, BATCH = 64, CONTEXT = 512, LIMITED_POSITIONS = 64, LIMITED_GREEDY = 16 };
+
+typedef struct golden_case {
+    const char *model, *golden; /* files in data/; `model` NULL: `real` says where */
+    const char *(*real)(void);
+} golden_case;
+
+static const golden_case cases[] = {
+    {"tiny-qwen3.gguf", "tiny-qwen3.golden", NULL},
+    {"tiny-qwen3moe.gguf", "tiny-qwen3moe.golden", NULL},
+    {"tiny-gemma3.gguf", "tiny-gemma3.golden", NULL},
+    {"tiny-llama-yarn.gguf", "tiny-llama-yarn.golden", NULL},
+    {"tiny-llama3-rope.gguf", "tiny-llama3-rope.golden", NULL},
+    {NULL, "smollm2-135m-instruct-q4_1.golden", sl_test_model_smollm2},
+    {NULL, "gemma-3-270m-q4_k_m.golden", sl_test_model_gemma3},
+};
+
+typedef struct figures {
+    uint32_t positions, agreeing, excused, greedy_same, greedy_prompts;
+    double kl_sum, kl_max;
+} figures;
+
+static bool limited(const golden_case *c)
+{
+    return c->real && !sl_test_device_is_cpu() && !getenv("SLUICE_GOLDEN_FULL");
+}
+
+/* Path of a case's model, or the test is skipped. */
+static const char *model_of(const golden_case *c)
+{
+    static char path[1024];
+    const char *found = c->real ? c->real() : sl_test_golden_path(c->model);
+    if (!found) {
+        print_message("skipped: the model of %s is not in the cache\n", c->golden);
+        skip();
+    }
+    snprintf(path, sizeof path, "%s", found);
+    return path;
+}
+
+static void check_logits(sl_engine *engine, const golden *g, uint32_t n, uint32_t positions, figures *f)
+{
+    const golden_prompt *p = &g->prompts[n];
+    sl_diag diag = {0};
+    float *logits = malloc((size_t)positions * g->n_vocab * sizeof *logits);
+    assert_non_null(logits);
+    sl_session *session = sl_test_session(engine, NULL);
+    const sl_status st = sl_session_eval(session, p->tokens, positions, logits, &diag);
+    if (st != SL_OK) fail_msg("prompt %u: %s: %s", n, sl_status_name(st), diag.message);
+    assert_int_equal(sl_session_length(session), positions);
+    for (uint32_t i = 0; i < positions; i++) {
+        uint32_t top;
+        const golden_top *reference = p->top + (size_t)i * g->n_top;
+        const double kl = golden_divergence(g, p, i, logits + (size_t)i * g->n_vocab, &top);
+        assert_true(isfinite(kl));
+        f->kl_sum += kl;
+        f->kl_max = fmax(f->kl_max, kl);
+        f->positions++;
+        f->agreeing += top == reference[0].id;
+        if (top != reference[0].id) f->excused += reference[0].logit - reference[1].logit < NEAR_TIE;
+    }
+    sl_session_destroy(session);
+    free(logits);
+}
+
+static void check_greedy(sl_engine *engine, const golden *g, uint32_t n, uint32_t count, figures *f)
+{
+    const golden_prompt *p = &g->prompts[n];
+    uint32_t *tokens = calloc(count, sizeof *tokens);
+    assert_non_null(tokens);
+    sl_test_generate(engine, NULL, p->tokens, p->n_prefix, tokens, count);
+    uint32_t i = 0;
+    while (i < count && tokens[i] == p->greedy[i])
+        i++;
+    f->greedy_prompts++;
+    f->greedy_same += i == count;
+    if (i < count) {
+        print_message("  prompt %u: greedy token %u is %u, the reference has %u with a lead of %.4f\n", n, i,
+                      tokens[i], p->greedy[i], (double)p->greedy_leads[i]);
+        if (p->greedy_leads[i] >= NEAR_TIE) fail_msg("prompt %u: token %u differs and is no near tie", n, i);
+    }
+    free(tokens);
+}
+
+static void test_golden(void **state)
+{
+    const golden_case *c = *state;
+    const char *path = model_of(c);
+    golden g;
+    char why[256];
+    figures f = {0};
+    if (!golden_read(sl_test_golden_path(c->golden), &g, why, sizeof why)) fail_msg("%s", why);
+    const sl_engine_options options = {
+        .context_tokens = CONTEXT, .batch_tokens = BATCH, .max_outputs = limited(c) ? OUTPUTS / 2 : OUTPUTS};
+    sl_engine *engine = sl_test_engine_open(path, &options);
+    sl_engine_info info;
+    sl_engine_get_info(engine, &info);
+    assert_int_equal(info.vocabulary, g.n_vocab);
+    assert_string_equal(info.weights_path, "resident");
+    for (uint32_t n = 0; n < g.n_prompts; n++) {
+        uint32_t positions = g.prompts[n].n_tokens, greedy = g.n_greedy;
+        if (limited(c)) {
+            positions = n == 0 ? SL_MIN(positions, LIMITED_POSITIONS) : 0;
+            greedy = n < 2 ? SL_MIN(greedy, LIMITED_GREEDY) : 0;
+        }
+        if (positions) check_logits(engine, &g, n, positions, &f);
+        if (greedy) check_greedy(engine, &g, n, greedy, &f);
+    }
+    print_message(
+        "%s on %s: mean KL %.3g (most %.3g) over %u positions, top-1 agreement %.2f %%, greedy same for %u "
+        "of %u prompts\n",
+        c->golden, info.device_name, f.kl_sum / f.positions, f.kl_max, f.positions,
+        100.0 * f.agreeing / f.positions, f.greedy_same, f.greedy_prompts);
+    assert_true(f.kl_sum / f.positions <= KL_MAX);
+    if (f.positions >= TOP1_EVERY)
+        assert_true(f.agreeing >= TOP1_MIN * f.positions);
+    else
+        assert_true(f.agreeing + f.excused == f.positions);
+    assert_true(f.greedy_same + 1 >= f.greedy_prompts);
+    if (!limited(c)) assert_int_equal(f.greedy_prompts, g.n_prompts);
+    if (c->real && !limited(c)) assert_true(f.positions >= 512);
+    sl_engine_close(engine);
+    golden_free(&g);
+}
+
+/* ---- streaming ---- */
+
+static uint64_t file_bytes(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    const long size = ftell(f);
+    fclose(f);
+    assert_true(size > 0);
+    return (uint64_t)size;
+}
+
+/* Bytes read for a generation's decode steps: what a pass reads, times the steps. The stream is ahead of the
+ * kernels, by at most what both rings hold, before the first step and after the last. */
+static void check_read_bytes(const sl_engine *e, const sl_generation *generation)
+{
+    const uint64_t wanted = generation->decode_steps * e->plan.read_bytes;
+    const uint64_t got = generation->stream_read_bytes;
+    const uint64_t difference = got > wanted ? got - wanted : wanted - got;
+    print_message("  read %llu bytes for %u tokens, %llu each; the streamed tensors have %llu\n",
+                  (unsigned long long)got, generation->decode_steps,
+                  (unsigned long long)(got / generation->decode_steps),
+                  (unsigned long long)e->plan.streamed_bytes);
+    assert_true(difference <=
+                e->plan.host_ring_bytes + generation->decode_steps * e->model.tensors[0].row_bytes);
+    const uint64_t alignment = 2ull * 4096 * e->plan.piece_count;
+    assert_true(e->plan.read_bytes >= e->plan.streamed_bytes);
+    assert_true(e->plan.read_bytes <= e->plan.streamed_bytes + alignment);
+}
+
+/* Greedy tokens with `budget` bytes, compared with `wanted`. */
+static void check_streamed(const char *path, uint64_t budget, const uint32_t *prompt, uint32_t prompt_count,
+                           const uint32_t *wanted, uint32_t count, const char *io_engine)
+{
+    const sl_engine_options options = {.context_tokens = CONTEXT / 4,
+                                       .batch_tokens = BATCH / 2,
+                                       .vram_bytes = budget,
+                                       .io_engine = io_engine};
+    sl_engine *engine = sl_test_engine_open(path, &options);
+    sl_session *session = sl_test_session(engine, NULL);
+    sl_engine_info info;
+    sl_engine_stats stats;
+    sl_generation generation;
+    sl_diag diag = {0};
+    sl_engine_get_info(engine, &info);
+    assert_string_equal(info.weights_path, "streamed");
+    assert_true(info.streamed_bytes > 0);
+    const sl_generate_options generate = {.max_tokens = count, .ignore_end = true};
+    const sl_status st = sl_session_generate(session, prompt, prompt_count, &generate, &generation, &diag);
+    if (st != SL_OK) fail_msg("streamed generation: %s: %s", sl_status_name(st), diag.message);
+    assert_int_equal(generation.token_count, count);
+    assert_memory_equal(generation.tokens, wanted, count * sizeof *wanted);
+    sl_engine_get_stats(engine, &stats);
+    print_message("  %llu of %llu bytes of device memory, %llu streamed a token through %llu, by %s\n",
+                  (unsigned long long)stats.vram_peak_bytes, (unsigned long long)budget,
+                  (unsigned long long)info.streamed_bytes, (unsigned long long)info.ring_bytes,
+                  info.io_engine);
+    assert_true(stats.vram_peak_bytes <= budget);
+    check_read_bytes(engine, &generation);
+    sl_generation_clear(&generation);
+    sl_session_destroy(session);
+    sl_engine_close(engine);
+}
+
+/* The budget that a message names as the smallest that works. */
+static uint64_t smallest_budget(const char *path, const sl_engine_options *options)
+{
+    sl_engine *engine = NULL;
+    sl_diag diag = {0};
+    sl_engine_options o = *options;
+    o.vram_bytes = 1;
+    const sl_status st = sl_test_engine_try(path, &o, &engine, &diag);
+    if (st != SL_ERR_BUDGET) fail_msg("%s: %s", sl_status_name(st), diag.message);
+    const char *at = strstr(diag.message, "smallest that works is ");
+    if (!at || !strstr(diag.message, path)) fail_msg("message: %s", diag.message);
+    return strtoull(at + strlen("smallest that works is "), NULL, 10) << 20;
+}
+
+/* Streams with what is left of the device memory that the resident engine took, less `cut` bytes; or, with
+ * cut 0, with half of the model's bytes in all. */
+static void check_stream_case(const golden_case *c, uint32_t count, uint64_t cut)
+{
+    const char *path = model_of(c);
+    golden g;
+    char why[256];
+    if (!golden_read(sl_test_golden_path(c->golden), &g, why, sizeof why)) fail_msg("%s", why);
+    const golden_prompt *p = &g.prompts[0];
+    const sl_engine_options options = {.context_tokens = CONTEXT / 4, .batch_tokens = BATCH / 2};
+    uint32_t *wanted = calloc(count, sizeof *wanted);
+    assert_non_null(wanted);
+    sl_engine *engine = sl_test_engine_open(path, &options);
+    sl_engine_stats stats;
+    sl_test_generate(engine, NULL, p->tokens, p->n_prefix, wanted, count);
+    sl_engine_get_stats(engine, &stats);
+    assert_int_equal(stats.stream_read_bytes, 0);
+    sl_engine_close(engine);
+    const uint64_t budget = cut ? stats.vram_peak_bytes - cut : file_bytes(path) / 2;
+    check_streamed(path, budget, p->tokens, p->n_prefix, wanted, count, NULL);
+    if (!c->real) check_streamed(path, budget, p->tokens, p->n_prefix, wanted, count, "threads");
+    free(wanted);
+    golden_free(&g);
+}
+
+static void test_streamed_half(void **state)
+{
+    const golden_case *c = *state;
+    check_stream_case(c, limited(c) ? LIMITED_GREEDY : 64, 0);
+}
+
+static void test_streamed_tiny(void **state)
+{
+    const golden_case *c = *state;
+    check_stream_case(c, 24, 400 << 10);
+}
+
+/* The budget that the error names works, and one MiB less does not. */
+static void test_smallest_budget(void **state)
+{
+    const golden_case *c = *state;
+    const char *path = model_of(c);
+    sl_engine_options options = {.context_tokens = CONTEXT / 4, .batch_tokens = BATCH / 2};
+    sl_engine *engine = NULL;
+    sl_diag diag = {0};
+    uint32_t tokens[4];
+    const uint64_t smallest = smallest_budget(path, &options);
+    options.vram_bytes = smallest - (1u << 20);
+    if (options.vram_bytes)
+        assert_int_equal(sl_test_engine_try(path, &options, &engine, &diag), SL_ERR_BUDGET);
+    options.vram_bytes = smallest;
+    engine = sl_test_engine_open(path, &options);
+    sl_test_generate(engine, NULL, (const uint32_t[]){1, 2, 3}, 3, tokens, 4);
+    sl_engine_stats stats;
+    sl_engine_get_stats(engine, &stats);
+    print_message("%s: %llu MiB are enough, %llu bytes were used\n", path, (unsigned long long)smallest >> 20,
+                  (unsigned long long)stats.vram_peak_bytes);
+    assert_true(stats.vram_peak_bytes <= smallest);
+    sl_engine_close(engine);
+}
+
+int main(void)
+{
+#define CASE(test, n)                                                                                        \
+    {                                                                                                        \
+#test " " #n, test, NULL, NULL, (void *)&cases[n]                                                    \
+    }
+    const struct CMUnitTest tests[] = {
+        CASE(test_golden, 0),          CASE(test_golden, 1),        CASE(test_golden, 2),
+        CASE(test_golden, 3),          CASE(test_golden, 4),        CASE(test_golden, 5),
+        CASE(test_golden, 6),          CASE(test_streamed_half, 5), CASE(test_streamed_tiny, 0),
+        CASE(test_streamed_tiny, 1),   CASE(test_streamed_tiny, 2), CASE(test_smallest_budget, 0),
+        CASE(test_smallest_budget, 5),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

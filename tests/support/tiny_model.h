@@ -1,0 +1,33 @@
+/* tiny_model.h - writes small GGUF model files, right ones and wrong ones, for tests that need no particular
+ * weights (they are zero). F32 vectors, F16 matrices, no vocabulary.
+ *
+ * Include after cmocka.h. Threads: one. */
+#ifndef SL_TESTS_SUPPORT_TINY_MODEL_H
+#define SL_TESTS_SUPPORT_TINY_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct tiny_model {
+    const char *arch; /* NULL: "llama" */
+    uint32_t layers, embd, heads, kv_heads, head_dim, ff, vocab;
+    uint32_t experts, used, expert_ff; /* of architectures with experts */
+    bool tied;                         /* no output.weight */
+
+    /* One thing that is wrong; NULL: nothing. */
+    const char *key; /* a key "block_count", without the architecture: takes `value` */
+    uint32_t value;
+    const char *no_key;    /* is left out */
+    const char *no_tensor; /* is left out */
+    const char *tensor;    /* takes dimension `dim` of `size`, or type `type` */
+    uint32_t dim, size, type;
+} tiny_model;
+
+/* 2 layers, width 64, 4 heads of 64 in 2 groups, 96 in the feed-forward, 40 tokens; experts 4, 2 used, 32
+ * wide. */
+tiny_model tiny_model_default(void);
+
+/* Writes the file; fails the test when it can't. */
+void tiny_model_write(const tiny_model *m, const char *path);
+
+#endif

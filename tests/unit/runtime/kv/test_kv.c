@@ -1,0 +1,159 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "tests/support/test_device.h"
+
+#include "hal/base/checked.h"
+#include "runtime/kv/kv.h"
+#include "shaders/push.h"
+
+#include <string.h>
+
+enum { SESSIONS = 3, CONTEXT = 5 * SL_KV_PAGE_TOKENS - 3, PAGES = 5 };
+
+static const sl_hparams sizes = {.n_layers = 2, .n_kv_heads = 2, .head_dim = 64};
+
+typedef struct fixture {
+    sl_device *device;
+    sl_kv kv;
+    sl_kv_table tables[SESSIONS];
+} fixture;
+
+static fixture set_up(void)
+{
+    fixture f = {.device = sl_test_device_open(NULL)};
+    sl_diag diag;
+    EXPECT_OK(sl_kv_create(f.device, &sizes, SESSIONS, CONTEXT, &f.kv, &diag));
+    for (uint32_t i = 0; i < SESSIONS; i++)
+        EXPECT_OK(sl_kv_table_create(&f.kv, &f.tables[i], &diag));
+    return f;
+}
+
+static void tear_down(fixture *f)
+{
+    for (uint32_t i = 0; i < SESSIONS; i++)
+        sl_kv_table_clear(&f->kv, &f->tables[i]);
+    assert_int_equal(f->kv.free_count, f->kv.n_pages);
+    sl_kv_clear(&f->kv);
+    sl_device_destroy(f->device);
+}
+
+/* Each page is free or in one table, once. */
+static void check_pages(const fixture *f)
+{
+    uint8_t seen[SESSIONS * PAGES] = {0};
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < f->kv.free_count; i++, count++)
+        seen[f->kv.free_pages[i]]++;
+    for (uint32_t s = 0; s < SESSIONS; s++)
+        for (uint32_t i = 0; i < f->tables[s].count; i++, count++)
+            seen[f->tables[s].pages[i]]++;
+    assert_int_equal(count, f->kv.n_pages);
+    for (uint32_t i = 0; i < f->kv.n_pages; i++)
+        assert_int_equal(seen[i], 1);
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    fixture f = set_up();
+    assert_int_equal(f.kv.pages_per_session, PAGES);
+    assert_int_equal(f.kv.n_pages, SESSIONS * PAGES);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < sizes.n_layers; i++) {
+        bytes += sl_buffer_size(f.kv.buffers[i]);
+        assert_int_equal(f.kv.k[i].end, f.kv.v[i].begin);
+        assert_int_equal(f.kv.k[i].begin, sl_buffer_address(f.kv.buffers[i]));
+        assert_int_equal(f.kv.v[i].end - f.kv.k[i].begin, sl_buffer_size(f.kv.buffers[i]));
+    }
+    assert_int_equal(bytes, sl_kv_bytes(&sizes, SESSIONS, CONTEXT));
+    /* K and V, f16, whole pages. */
+    assert_int_equal(bytes, 2ull * 2 * 2 * SESSIONS * PAGES * SL_KV_PAGE_TOKENS * 2 * 64);
+    tear_down(&f);
+}
+
+static void test_grow_and_shrink(void **state)
+{
+    (void)state;
+    fixture f = set_up();
+    sl_diag diag;
+    sl_kv_table *t = &f.tables[0];
+    static const struct {
+        uint64_t tokens;
+        uint32_t pages;
+    } steps[] = {{1, 1}, {SL_KV_PAGE_TOKENS, 1}, {SL_KV_PAGE_TOKENS + 1, 2}, {CONTEXT, PAGES}, {1, 1}, {0, 0},
+                 {70, 0}};
+    for (size_t i = 0; i < SL_COUNTOF(steps); i++) {
+        uint32_t kept[PAGES];
+        const uint32_t before = t->count;
+        memcpy(kept, t->pages, before * sizeof *kept);
+        EXPECT_OK(sl_kv_table_resize(&f.kv, t, steps[i].tokens, &diag));
+        const uint32_t wanted = (uint32_t)sl_div_up(steps[i].tokens, SL_KV_PAGE_TOKENS);
+        if (steps[i].pages) assert_int_equal(wanted, steps[i].pages);
+        assert_int_equal(t->count, wanted);
+        /* The pages that stay keep their places. */
+        assert_memory_equal(t->pages, kept, SL_MIN(before, t->count) * sizeof *kept);
+        check_pages(&f);
+    }
+    tear_down(&f);
+}
+
+static void test_full(void **state)
+{
+    (void)state;
+    fixture f = set_up();
+    sl_diag diag;
+    EXPECT_OK(sl_kv_table_resize(&f.kv, &f.tables[0], SL_KV_PAGE_TOKENS, &diag));
+    EXPECT_STATUS(SL_ERR_CONTEXT_FULL,
+                  sl_kv_table_resize(&f.kv, &f.tables[0], PAGES * SL_KV_PAGE_TOKENS + 1, &diag));
+    assert_int_equal(f.tables[0].count, 1);
+    /* Fewer pages than sessions may want: a table that gets none is as before. */
+    for (uint32_t i = 0; i < SESSIONS; i++)
+        EXPECT_OK(sl_kv_table_resize(&f.kv, &f.tables[i], CONTEXT, &diag));
+    assert_int_equal(f.kv.free_count, 0);
+    EXPECT_OK(sl_kv_table_resize(&f.kv, &f.tables[1], 3 * SL_KV_PAGE_TOKENS, &diag));
+    sl_kv_table extra;
+    EXPECT_OK(sl_kv_table_create(&f.kv, &extra, &diag));
+    EXPECT_OK(sl_kv_table_resize(&f.kv, &extra, SL_KV_PAGE_TOKENS, &diag));
+    EXPECT_STATUS(SL_ERR_CONTEXT_FULL, sl_kv_table_resize(&f.kv, &extra, 3 * SL_KV_PAGE_TOKENS, &diag));
+    assert_int_equal(extra.count, 1);
+    assert_int_equal(f.kv.free_count, 1);
+    sl_kv_table_clear(&f.kv, &extra);
+    check_pages(&f);
+    tear_down(&f);
+}
+
+/* Many sessions that come, grow, shrink and go, in an order that a small generator decides. */
+static void test_churn(void **state)
+{
+    (void)state;
+    fixture f = set_up();
+    sl_diag diag;
+    uint32_t random = 12345;
+    for (int i = 0; i < 3000; i++) {
+        random = random * 1664525u + 1013904223u;
+        sl_kv_table *t = &f.tables[(random >> 8) % SESSIONS];
+        if ((random >> 28) == 0) {
+            sl_kv_table_clear(&f.kv, t);
+            EXPECT_OK(sl_kv_table_create(&f.kv, t, &diag));
+        } else {
+            EXPECT_OK(sl_kv_table_resize(&f.kv, t, (random >> 12) % (CONTEXT + 1), &diag));
+        }
+        check_pages(&f);
+    }
+    tear_down(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_grow_and_shrink),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_churn),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
