@@ -107,6 +107,14 @@ static inline uint32_t sl_grid_clamp(uint64_t groups)
     return groups < SL_GROUPS_OF_ALL_DEVICES ? (uint32_t)groups : SL_GROUPS_OF_ALL_DEVICES;
 }
 
+/* A grid of at least `groups` workgroups for kernels with barriers, which do not loop: the number of one is
+ * y * gl_NumWorkGroups.x + x. */
+static inline void sl_grid_of_rows(uint64_t groups, uint32_t out_groups[3])
+{
+    out_groups[0] = sl_grid_clamp(groups);
+    out_groups[1] = groups ? (uint32_t)((groups - 1) / out_groups[0] + 1) : 1;
+}
+
 /* The share of `items` that part index of count does: [*begin, *end). */
 static inline void sl_task_share(const sl_kernel_task *task, uint64_t items, uint64_t *begin, uint64_t *end)
 {

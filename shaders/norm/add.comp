@@ -6,6 +6,12 @@ SL_PUSH(sl_push_add);
 
 void main()
 {
-    for (uint i = gl_GlobalInvocationID.x; i < vectors_of(p.n); i += gl_NumWorkGroups.x * WORKGROUP)
-        store4(p.y, i, p.n, load4(p.a, i, p.n) + p.scale * load4(p.b, i, p.n));
+    const uint first = gl_GlobalInvocationID.x, step = gl_NumWorkGroups.x * WORKGROUP;
+    if (in_vectors(p.a.x | p.b.x | p.y.x, p.n)) {
+        for (uint i = first; i < p.n / 4u; i += step)
+            F32x4(p.y).at[i] = F32x4(p.a).at[i] + p.scale * F32x4(p.b).at[i];
+    } else {
+        for (uint i = first; i < p.n; i += step)
+            F32(p.y).at[i] = F32(p.a).at[i] + p.scale * F32(p.b).at[i];
+    }
 }

@@ -43,5 +43,6 @@ void sl_grid_rms_norm(const void *push, const sl_variant *variant, const uint32_
     (void)variant;
     const struct sl_push_rms_norm *p = push;
     const uint32_t subgroups = spec[SL_SPEC_WORKGROUP] / SL_MAX(spec[SL_SPEC_SUBGROUP], 1u);
-    groups[0] = sl_grid_clamp(p->n <= ROW_OF_SUBGROUP ? sl_div_up(p->rows, subgroups) : p->rows);
+    const bool small = spec[SL_SPEC_SUBGROUP] < 16 || p->n <= ROW_OF_SUBGROUP;
+    sl_grid_of_rows(small ? sl_div_up(p->rows, subgroups) : p->rows, groups);
 }

@@ -5,46 +5,53 @@
 #include "vectors.glsl"
 SL_PUSH(sl_push_rms_norm);
 
-// Rows up to ROW_OF_SUBGROUP long (norms of heads) have a subgroup each, longer ones the whole workgroup.
-// Keep in step with rms_norm.c.
+// Rows up to ROW_OF_SUBGROUP long (norms of heads) have a subgroup each, longer ones the whole workgroup; with small
+// subgroups every row has one, since a barrier costs a CPU behind Vulkan more than a whole row. Keep in step with
+// rms_norm.c.
 const uint ROW_OF_SUBGROUP = 512u;
 
 uvec2 row(uvec2 base, uint r, uint stride) { return given(base) ? offset_mul(base, r, stride * 4u) : base; }
 
-vec4 value(uvec2 x, uvec2 before, uint i)
-{
-    const vec4 v = load4(x, i, p.n);
-    return given(before) ? v + load4(before, i, p.n) : v;
-}
+// Two passes over a row of n elements of type `vec`, which `rows` (F32, F32x4) views.
+#define SQUARES(rows, vec, n)                                                                                          \
+    for (uint i = first; i < (n); i += step) {                                                                         \
+        const vec v = given(p.before) ? rows(x).at[i] + rows(before).at[i] : rows(x).at[i];                            \
+        squares += dot(v, v);                                                                                          \
+    }
+#define WRITE(rows, vec, n)                                                                                            \
+    for (uint i = first; i < (n); i += step) {                                                                         \
+        const vec v = given(p.before) ? rows(x).at[i] + rows(before).at[i] : rows(x).at[i];                            \
+        if (given(p.sum)) rows(sum).at[i] = v;                                                                         \
+        vec result = v * scale;                                                                                        \
+        if (given(p.weight)) result *= rows(p.weight).at[i];                                                           \
+        if (given(p.after)) result += rows(after).at[i];                                                               \
+        rows(y).at[i] = result;                                                                                        \
+    }
 
 void main()
 {
-    const bool small = p.n <= ROW_OF_SUBGROUP;
+    const bool small = SUBGROUP < 16u || p.n <= ROW_OF_SUBGROUP;
+    const uint group = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    const uint r = small ? group * gl_NumSubgroups + gl_SubgroupID : group;
     const uint first = small ? gl_SubgroupInvocationID : gl_LocalInvocationIndex;
     const uint step = small ? gl_SubgroupSize : WORKGROUP;
-    const uint rows_at_once = small ? gl_NumSubgroups : 1u;
-    const uint count = vectors_of(p.n);
-    // Small rows end at different turns for the subgroups of a workgroup: no barrier of the workgroup in that case.
-    for (uint r = gl_WorkGroupID.x * rows_at_once + (small ? gl_SubgroupID : 0u); r < p.rows;
-         r += gl_NumWorkGroups.x * rows_at_once) {
-        const uvec2 x = row(p.x, r, p.x_stride), before = row(p.before, r, p.x_stride);
-        float squares = 0.0;
-        for (uint i = first; i < count; i += step) {
-            const vec4 v = value(x, before, i);
-            squares += dot(v, v);
-        }
-        squares = small ? subgroupAdd(squares) : workgroup_sum(squares);
-        const float scale = inversesqrt(squares / float(p.n) + p.eps);
+    if (r >= p.rows) return; // a workgroup, or subgroups of one that has no barrier
 
-        const uvec2 after = row(p.after, r, p.y_stride), sum = row(p.sum, r, p.x_stride);
-        const uvec2 y = row(p.y, r, p.y_stride);
-        for (uint i = first; i < count; i += step) {
-            const vec4 v = value(x, before, i);
-            if (given(sum)) store4(sum, i, p.n, v);
-            vec4 result = v * scale;
-            if (given(p.weight)) result *= load4(p.weight, i, p.n);
-            if (given(after)) result += load4(after, i, p.n);
-            store4(y, i, p.n, result);
-        }
+    const uvec2 x = row(p.x, r, p.x_stride), before = row(p.before, r, p.x_stride);
+    const uvec2 sum = row(p.sum, r, p.x_stride), after = row(p.after, r, p.y_stride);
+    const uvec2 y = row(p.y, r, p.y_stride);
+    const bool wide = in_vectors(x.x | before.x | sum.x | after.x | y.x | p.weight.x, p.n);
+    float squares = 0.0;
+    if (wide) {
+        SQUARES(F32x4, vec4, p.n / 4u)
+    } else {
+        SQUARES(F32, float, p.n)
+    }
+    squares = small ? subgroupAdd(squares) : workgroup_sum(squares);
+    const float scale = inversesqrt(squares / float(p.n) + p.eps);
+    if (wide) {
+        WRITE(F32x4, vec4, p.n / 4u)
+    } else {
+        WRITE(F32, float, p.n)
     }
 }

@@ -24,5 +24,5 @@ void sl_host_softmax(const sl_kernel_task *task)
 void sl_grid_softmax(const void *push, const sl_variant *variant, const uint32_t *spec, uint32_t groups[3])
 {
     (void)variant, (void)spec;
-    groups[0] = sl_grid_clamp(((const struct sl_push_softmax *)push)->rows);
+    sl_grid_of_rows(((const struct sl_push_softmax *)push)->rows, groups);
 }

@@ -6,22 +6,33 @@
 // One workgroup a row. A row of NaNs gives 0.
 SL_PUSH(sl_push_argmax);
 
+uint best = 0u, at = 0xffffffffu;
+
+void take(float v, uint i)
+{
+    const uint key = ordered(v);
+    if (key > best) {
+        best = key;
+        at = i;
+    }
+}
+
 void main()
 {
     const uvec2 x = offset_mul(p.x, gl_WorkGroupID.x, p.x_stride * 4u);
-    uint best = 0u, at = 0xffffffffu;
-    const uint count = vectors_of(p.n), step = 4u * WORKGROUP;
-    for (uint first = gl_LocalInvocationIndex; first < count; first += step) {
-        vec4 v[4]; // four loads in flight
-        [[unroll]] for (uint j = 0u; j < 4u; j++) v[j] = load4(x, first + j * WORKGROUP, p.n);
-        [[unroll]] for (uint j = 0u; j < 4u; j++)
-            [[unroll]] for (uint c = 0u; c < 4u; c++) {
-                const uint i = 4u * (first + j * WORKGROUP) + c, key = ordered(v[j][c]);
-                if (key > best && i < p.n) {
-                    best = key;
-                    at = i;
-                }
+    if (in_vectors(x.x, p.n)) {
+        const uint count = p.n / 4u;
+        for (uint first = gl_LocalInvocationIndex; first < count; first += 4u * WORKGROUP) {
+            vec4 v[4]; // four loads in flight; the last one again beyond the end
+            [[unroll]] for (uint j = 0u; j < 4u; j++) v[j] = F32x4(x).at[min(first + j * WORKGROUP, count - 1u)];
+            [[unroll]] for (uint j = 0u; j < 4u; j++) {
+                const uint i = min(first + j * WORKGROUP, count - 1u);
+                [[unroll]] for (uint c = 0u; c < 4u; c++) take(v[j][c], 4u * i + c);
             }
+        }
+    } else {
+        for (uint i = gl_LocalInvocationIndex; i < p.n; i += WORKGROUP)
+            take(F32(x).at[i], i);
     }
     const uint most = workgroup_max(best);
     const uint index = workgroup_min(best == most ? at : 0xffffffffu);

@@ -42,17 +42,26 @@ void sort_list(uint entries)
         }
 }
 
-// The largest key in *most, and the lower bound.
+uint largest = 0u, second = 0u; // keys of this invocation's share
+
+void take(float v)
+{
+    const uint key = ordered(v);
+    second = max(second, min(key, largest));
+    largest = max(largest, key);
+}
+
+// The largest key of the row, and the lower bound.
 uint bound_of_row(out uint most)
 {
-    uint largest = 0u, second = 0u;
-    for (uint i = gl_LocalInvocationIndex; i < vectors_of(p.n); i += WORKGROUP) {
-        const vec4 v = load4(x, i, p.n);
-        [[unroll]] for (uint c = 0u; c < 4u; c++) {
-            const uint key = 4u * i + c < p.n ? ordered(v[c]) : 0u;
-            second = max(second, min(key, largest));
-            largest = max(largest, key);
+    if (in_vectors(x.x, p.n)) {
+        for (uint i = gl_LocalInvocationIndex; i < p.n / 4u; i += WORKGROUP) {
+            const vec4 v = F32x4(x).at[i];
+            [[unroll]] for (uint c = 0u; c < 4u; c++) take(v[c]);
         }
+    } else {
+        for (uint i = gl_LocalInvocationIndex; i < p.n; i += WORKGROUP)
+            take(F32(x).at[i]);
     }
     for (uint i = gl_LocalInvocationIndex; i < KEPT; i += WORKGROUP) {
         list_key[i] = i < WORKGROUP ? largest : i < 2u * WORKGROUP ? second : 0u;
@@ -81,22 +90,29 @@ void list_clear()
     barrier();
 }
 
-// Lists the entries of key `bound` and above; returns this invocation's share of the sum of exponentials.
-float collect(uint bound, float most)
+float sum = 0.0; // of the exponentials of this invocation's share
+
+void consider(float v, uint i, uint bound, float most)
+{
+    const uint key = ordered(v);
+    if (key != 0u) sum += exp(v - most);
+    if (key >= bound) list_add(key, i);
+}
+
+// Lists the entries of key `bound` and above, and adds up exponentials.
+void collect(uint bound, float most)
 {
     list_clear();
-    float sum = 0.0;
-    for (uint i = gl_LocalInvocationIndex; i < vectors_of(p.n); i += WORKGROUP) {
-        const vec4 v = load4(x, i, p.n);
-        [[unroll]] for (uint c = 0u; c < 4u; c++) {
-            if (4u * i + c >= p.n) continue;
-            const uint key = ordered(v[c]);
-            if (key != 0u) sum += exp(v[c] - most);
-            if (key >= bound) list_add(key, 4u * i + c);
+    if (in_vectors(x.x, p.n)) {
+        for (uint i = gl_LocalInvocationIndex; i < p.n / 4u; i += WORKGROUP) {
+            const vec4 v = F32x4(x).at[i];
+            [[unroll]] for (uint c = 0u; c < 4u; c++) consider(v[c], 4u * i + c, bound, most);
         }
+    } else {
+        for (uint i = gl_LocalInvocationIndex; i < p.n; i += WORKGROUP)
+            consider(F32(x).at[i], i, bound, most);
     }
     barrier();
-    return sum;
 }
 
 uint key_at(uint i) { return ordered(F32(x).at[i]); }
@@ -192,7 +208,8 @@ void main()
     uint most_key;
     const uint bound = bound_of_row(most_key);
     const float most = from_ordered(most_key);
-    const float sum = workgroup_sum(collect(bound, most));
+    collect(bound, most);
+    const float total = workgroup_sum(sum);
     if (list_count > LIST_MAX) collect_exactly();
 
     const uint count = list_count;
@@ -211,5 +228,5 @@ void main()
     }
     // An infinite maximum is the result itself; inf - inf would be a NaN.
     const bool infinite = (floatBitsToUint(most) & 0x7fffffffu) == 0x7f800000u;
-    if (gl_LocalInvocationIndex == 0u) F32(p.lse).at[r] = infinite ? most : most + log(sum);
+    if (gl_LocalInvocationIndex == 0u) F32(p.lse).at[r] = infinite ? most : most + log(total);
 }

@@ -108,6 +108,11 @@ static void test_share(void **state)
         }
     assert_int_equal(sl_grid_clamp(65536), 65535);
     assert_int_equal(sl_grid_clamp(7), 7);
+    for (uint64_t rows = 1; rows < 200000; rows += 4093) {
+        uint32_t groups[3] = {0, 0, 1};
+        sl_grid_of_rows(rows, groups);
+        assert_true((uint64_t)groups[0] * groups[1] >= rows && groups[0] <= 65535 && groups[1] <= 4);
+    }
 }
 
 static void test_kernel_set(void **state)
