@@ -13,7 +13,7 @@
 
 #define ALIGNMENT    256u
 #define UPLOAD_BYTES (UINT64_C(8) << 20)
-#define RUNS         7
+#define RUNS_MAX     7
 #define WAIT_NS      UINT64_C(120000000000)
 
 typedef struct bench {
@@ -26,7 +26,7 @@ typedef struct bench {
     bool is_cpu;
     uint64_t rotate_bytes, warm_ns, run_ns; /* copies in all; before timing; one recording should take */
     char words[256];                        /* what a line must contain, a word after another */
-    uint32_t lines;
+    uint32_t lines, runs;
 } bench;
 
 typedef struct placed {
@@ -164,21 +164,22 @@ static sl_status measure(bench *b, const sl_bench_case *s, const placed *p, cons
 {
     sl_commands *commands = NULL;
     sl_status st;
-    double ns[RUNS], one = 0;
-    TRY(record(b, s, p, bound, 4, barriers, &commands, diag));
+    double ns[RUNS_MAX], one = 0;
+    const uint32_t first = b->is_cpu ? 1 : 4;
+    TRY(record(b, s, p, bound, first, barriers, &commands, diag));
     TRY(time_once(b, commands, &one, diag)); /* the first run compiles and touches memory */
     TRY(time_once(b, commands, &one, diag));
     sl_commands_destroy(commands);
     commands = NULL;
-    const double wanted = (double)b->run_ns / (one / 4 + 1);
-    const uint32_t count = (uint32_t)SL_MAX(2, SL_MIN(wanted, 2000));
+    const double wanted = (double)b->run_ns / (one / first + 1);
+    const uint32_t count = (uint32_t)SL_MAX(1, SL_MIN(wanted, 2000));
     TRY(record(b, s, p, bound, count, barriers, &commands, diag));
     for (const uint64_t end = sl_now_ns() + b->warm_ns; sl_now_ns() < end;)
         TRY(time_once(b, commands, &one, diag));
-    for (uint32_t i = 0; i < RUNS; i++)
+    for (uint32_t i = 0; i < b->runs; i++)
         TRY(time_once(b, commands, &ns[i], diag));
-    qsort(ns, RUNS, sizeof *ns, by_value);
-    *out_ns = ns[RUNS / 2] / count;
+    qsort(ns, b->runs, sizeof *ns, by_value);
+    *out_ns = ns[b->runs / 2] / count;
 cleanup:
     sl_commands_destroy(commands);
     return st;
@@ -259,10 +260,11 @@ static sl_status open_bench(bench *b, const char *driver, uint32_t device_index,
     b->is_cpu = info->type == SL_DEVICE_CPU;
     b->rotate_bytes = (b->is_cpu ? UINT64_C(64) : UINT64_C(256)) << 20;
     b->warm_ns = b->is_cpu ? 20000000 : 500000000;
+    b->runs = b->is_cpu ? 3 : RUNS_MAX;
     b->run_ns = b->is_cpu ? 40000000 : 20000000;
-    printf("# %s, %s; median of %d; us a dispatch, GB/s, GFLOP/s, with a barrier after each dispatch and "
+    printf("# %s, %s; median of %u; us a dispatch, GB/s, GFLOP/s, with a barrier after each dispatch and "
            "without\n",
-           info->name, b->caps->timestamp_period_ns > 0 ? "device time" : "wall time", RUNS);
+           info->name, b->caps->timestamp_period_ns > 0 ? "device time" : "wall time", b->runs);
     printf("%-58s %11s %9s %9s %11s %9s %9s\n", "# variant model shape", "us", "GB/s", "GFLOP/s",
            "no barrier", "GB/s", "GFLOP/s");
 cleanup:

@@ -92,7 +92,7 @@ static bool shape_matvec(sl_bench_case *b, uint32_t index, const sl_variant *v)
     product(b, &x, v->key, row_bytes, columns[column]);
     b->c.spec_count = 1;
     b->c.spec[0] = columns[column];
-    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u x%u", x.name, x.n_out, x.n_k, columns[column]);
+    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u t=%u", x.name, x.n_out, x.n_k, columns[column]);
     return true;
 }
 
@@ -107,7 +107,7 @@ static bool shape_matmul(sl_bench_case *b, uint32_t index, const sl_variant *v)
     b->model = m->name;
     if (!row_bytes_of(v->key, x.n_k, &row_bytes)) return true;
     product(b, &x, v->key, row_bytes, tokens[column]);
-    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u x%u", x.name, x.n_out, x.n_k, tokens[column]);
+    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u t=%u", x.name, x.n_out, x.n_k, tokens[column]);
     return true;
 }
 
