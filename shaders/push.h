@@ -77,9 +77,9 @@ struct sl_push_kv_store {
 
 /* y[t][h][:] = softmax(scale * q[t][h] . k[j][g]) v[j][g] over the keys j of the token's sequence with j <=
  * position and (window == 0 or position - j < window); softcap > 0: scores become softcap * tanh(score /
- * softcap). D = head_dim, the key. g = h / (H / G). attention_decode: one workgroup a (token, kv head, split):
- * with n_splits > 1 it writes partial[t][h][split][D + 2] (unnormalised sum, then maximum, then sum of
- * exponentials) for attention_combine, else y. attention_prefill: tiles of consecutive tokens; partial
+ * softcap). D = head_dim, the key. g = h / (H / G). attention_decode: one workgroup a (token, kv head,
+ * split): with n_splits > 1 it writes partial[t][h][split][D + 2] (unnormalised sum, then maximum, then sum
+ * of exponentials) for attention_combine, else y. attention_prefill: tiles of consecutive tokens; partial
  * unused. A tile may span sequences. */
 struct sl_push_attention {
     sl_addr q, k_cache, v_cache, block_table, positions, sequences, y, partial;
@@ -136,9 +136,10 @@ struct sl_push_topk {
     uint32_t n, rows, x_stride, k;
 };
 
-/* One draw a row from a topk result (k <= SL_TOPK_MAX on a device), in this order: the first top_k (0: all k), top_p of their probability
- * among them, min_p of the largest, then temperature, then the draw with uniform number u = hash(seed,
- * counter). temperature <= 0: the first. params[r]: struct sl_sample_params. token[r] (u32) receives the id.
+/* One draw a row from a topk result (k <= SL_TOPK_MAX on a device), in this order: the first top_k (0: all
+ * k), top_p of their probability among them, min_p of the largest, then temperature, then the draw with
+ * uniform number u = hash(seed, counter). temperature <= 0: the first. params[r]: struct sl_sample_params.
+ * token[r] (u32) receives the id.
  */
 struct sl_sample_params {
     float temperature, top_p, min_p;
@@ -150,8 +151,9 @@ struct sl_push_sample {
     uint32_t k, rows;
 };
 
-/* Penalties on logits[r][:] for tokens seen before: entries[r][n_entries] of {u32 id, u32 count} (count 0: unused):
- * l = l > 0 ? l / repeat : l * repeat; then l -= count * frequency + presence. params[r]: struct sl_penalty_params. */
+/* Penalties on logits[r][:] for tokens seen before: entries[r][n_entries] of {u32 id, u32 count} (count 0:
+ * unused): l = l > 0 ? l / repeat : l * repeat; then l -= count * frequency + presence. params[r]: struct
+ * sl_penalty_params. */
 struct sl_penalty_params {
     float repeat, frequency, presence;
     uint32_t reserved;
