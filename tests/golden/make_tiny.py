@@ -48,7 +48,7 @@ MODELS = {
             "original_max_position_embeddings": 64}),
         {"token_embd": T.Q8_0, "attn_q": T.Q4_0, "attn_k": T.BF16, "ffn_gate": T.Q5_0, "ffn_up": T.Q4_1, "output": T.F16}),
     "tiny-llama-yarn": (14, transformers.LlamaConfig, transformers.LlamaForCausalLM, dict(
-        hidden_size=128, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=32, intermediate_size=256,
+        hidden_size=128, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1, head_dim=64, intermediate_size=256,
         rms_norm_eps=1e-5, tie_word_embeddings=True, rope_parameters={
             "rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 64}),
         {"token_embd": T.F16, "attn_k": T.F16}),
