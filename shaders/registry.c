@@ -47,10 +47,20 @@ static bool has_matrix_shape(const sl_device_caps *caps, uint32_t matrix)
     return false;
 }
 
+/* The subgroup size that a variant runs with. Matrix kernels are compiled for one: 32 where the matrix is 16 high, 8
+ * where it is 8 high; a device that cannot run that size cannot run them. */
+static uint32_t subgroup_size(const sl_variant *variant, const sl_device_caps *caps)
+{
+    if (!variant->matrix) return caps->subgroup_size;
+    const uint32_t wanted = variant->matrix >> 16 >= 16 ? 32 : 8;
+    const bool chooses = sl_caps_have(caps, SL_CAP_SUBGROUP_SIZE) && wanted >= caps->subgroup_min && wanted <= caps->subgroup_max;
+    return chooses || wanted == caps->subgroup_size ? wanted : 0;
+}
+
 static uint32_t workgroup_size(const sl_variant *variant, const sl_device_caps *caps)
 {
     return variant->workgroup > 0 ? (uint32_t)variant->workgroup
-                                  : (uint32_t)-variant->workgroup * caps->subgroup_size;
+                                  : (uint32_t)-variant->workgroup * subgroup_size(variant, caps);
 }
 
 bool sl_variant_usable(const sl_variant *variant, const sl_device_caps *caps, const char **out_why)
@@ -62,6 +72,8 @@ bool sl_variant_usable(const sl_variant *variant, const sl_device_caps *caps, co
         why = sl_cap_name(variant->needs & ~caps->features);
     else if (variant->matrix && !has_matrix_shape(caps, variant->matrix))
         why = "matrix shape";
+    else if (!sl_caps_have(caps, SL_CAP_HOST_FN) && !subgroup_size(variant, caps))
+        why = "subgroup size";
     else if (workgroup_size(variant, caps) > caps->max_workgroup_invocations)
         why = "workgroup size";
     else if (!find_spirv(variant->module))
@@ -122,7 +134,7 @@ static sl_status make_entry(sl_kernel_set *set, const sl_variant *variant, const
     if (!e) return sl_fail(diag, SL_ERR_NO_MEMORY, "kernel %s: out of memory", row->name);
     e->spec_count = SL_SPEC_FIRST + spec_count;
     e->bound.variant = variant;
-    e->bound.spec[SL_SPEC_SUBGROUP] = caps->subgroup_size;
+    e->bound.spec[SL_SPEC_SUBGROUP] = subgroup_size(variant, caps);
     e->bound.spec[SL_SPEC_WORKGROUP] = workgroup_size(variant, caps);
     if (spec_count) memcpy(e->bound.spec + SL_SPEC_FIRST, spec, spec_count * sizeof *spec);
 
@@ -134,7 +146,7 @@ static sl_status make_entry(sl_kernel_set *set, const sl_variant *variant, const
         .push_bytes = row->push_bytes,
         .spec = e->bound.spec,
         .spec_count = e->spec_count,
-        .subgroup_size = spirv && sl_caps_have(caps, SL_CAP_SUBGROUP_SIZE) ? caps->subgroup_size : 0,
+        .subgroup_size = spirv && sl_caps_have(caps, SL_CAP_SUBGROUP_SIZE) ? e->bound.spec[SL_SPEC_SUBGROUP] : 0,
         .needs = spirv ? variant->needs : 0,
     };
     sl_status st = sl_kernel_create(set->device, &desc, &e->bound.kernel, diag);

@@ -130,8 +130,8 @@ static double token_flops(const bench *b, const test *t)
 static void print_line(const bench *b, const test *t, double mean, double deviation)
 {
     const double steps_per_s = mean / (t->sequences ? t->sequences : 1);
-    const double mbu = b->ceilings.copy_bytes_per_s && !t->prompt
-                           ? steps_per_s * step_bytes(b, t) / b->ceilings.copy_bytes_per_s
+    const double mbu = b->ceilings.memory_bytes_per_s && !t->prompt
+                           ? steps_per_s * step_bytes(b, t) / b->ceilings.memory_bytes_per_s
                            : 0;
     const double mfu =
         b->ceilings.matmul_flops_per_s ? mean * token_flops(b, t) / b->ceilings.matmul_flops_per_s : 0;
@@ -221,9 +221,9 @@ static uint32_t largest(const number_list *list)
 static void print_head(const bench *b)
 {
     if (b->o->json) return;
-    if (b->ceilings.copy_bytes_per_s)
-        printf("%s (%s): copies %.1f GB/s, multiplies matrices (%s) at %.2f TFLOP/s\n\n", b->info.device_name,
-               b->info.device_version, b->ceilings.copy_bytes_per_s / 1e9, b->info.matmul_path,
+    if (b->ceilings.memory_bytes_per_s)
+        printf("%s (%s): streams %.1f GB/s, multiplies matrices (%s) at %.2f TFLOP/s\n\n", b->info.device_name,
+               b->info.device_version, b->ceilings.memory_bytes_per_s / 1e9, b->info.matmul_path,
                b->ceilings.matmul_flops_per_s / 1e12);
     printf("| model                        |       size | device     | test           |                 t/s "
            "|     MBU |     MFU |\n");

@@ -231,7 +231,7 @@ void sl_generation_clear(sl_generation *generation);
 
 /* Ceilings of the engine's device, measured: seconds of work. */
 typedef struct sl_ceilings {
-    double copy_bytes_per_s; /* device to device copy, bytes read and written */
+    double memory_bytes_per_s; /* of a kernel that streams two arrays in and one out */
     double
         matmul_flops_per_s; /* the matrix kernel that this engine's prefill uses, f16 weights, large shape */
 } sl_ceilings;

@@ -13,7 +13,7 @@ void main()
         const uint end = min(tile + SL_TILE_X, p.n_out);
         for (uint first = tile + gl_SubgroupID * ROWS; first < end; first += gl_NumSubgroups * ROWS) {
             float sums[COLUMNS][ROWS];
-            rows_times_columns(p.w, p.x, p.x_stride, first, sums);
+            rows_times_columns(p.w, 0u, p.x, p.x_stride, first, sums);
             const uint r = first + gl_SubgroupInvocationID;
             const bool writes = gl_SubgroupInvocationID < ROWS && r < p.n_out;
             const float bias = writes && given(p.bias) ? F32(p.bias).at[r] : 0.0;

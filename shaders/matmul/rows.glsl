@@ -8,12 +8,12 @@
 
 #define ROWS 4u
 
-// sums[c][r] = w[first + r] . x[c], the same in every invocation of the subgroup; x[c] is x_stride floats after x[0].
+// sums[c][r] = w[row0 + first + r] . x[c], the same in every invocation of the subgroup; x[c] is x_stride floats after x[0].
 // Rows beyond n_out repeat the last one.
-void rows_times_columns(uvec2 w, uvec2 x, uint x_stride, uint first, out float sums[COLUMNS][ROWS])
+void rows_times_columns(uvec2 w, uint row0, uvec2 x, uint x_stride, uint first, out float sums[COLUMNS][ROWS])
 {
     Row row[ROWS];
-    [[unroll]] for (uint r = 0u; r < ROWS; r++) row[r] = row_at(w, min(first + r, p.n_out - 1u), p.row_bytes);
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) row[r] = row_at(w, row0 + min(first + r, p.n_out - 1u), p.row_bytes);
     [[unroll]] for (uint c = 0u; c < COLUMNS; c++)
         [[unroll]] for (uint r = 0u; r < ROWS; r++) sums[c][r] = 0.0;
 
