@@ -28,7 +28,7 @@
  */
 #define NEAR_TIE 0.1f
 
-enum { OUTPUTS = 32, BATCH = 64, CONTEXT = 512, LIMITED_POSITIONS = 64, LIMITED_GREEDY = 16 };
+enum { OUTPUTS = 32, BATCH = 64, CONTEXT = 512, LIMITED_POSITIONS = 32, LIMITED_GREEDY = 8 };
 
 typedef struct golden_case {
     const char *model, *golden; /* files in data/; `model` NULL: `real` says where */
@@ -131,7 +131,7 @@ static void test_golden(void **state)
         uint32_t positions = g.prompts[n].n_tokens, greedy = g.n_greedy;
         if (limited(c)) {
             positions = n == 0 ? SL_MIN(positions, LIMITED_POSITIONS) : 0;
-            greedy = n < 2 ? SL_MIN(greedy, LIMITED_GREEDY) : 0;
+            greedy = n == 0 ? SL_MIN(greedy, LIMITED_GREEDY) : 0;
         }
         if (positions) check_logits(engine, &g, n, positions, &f);
         if (greedy) check_greedy(engine, &g, n, greedy, &f);
@@ -146,7 +146,7 @@ static void test_golden(void **state)
         assert_true(f.agreeing >= TOP1_MIN * f.positions);
     else
         assert_true(f.agreeing + f.excused == f.positions);
-    assert_true(f.greedy_same + 1 >= f.greedy_prompts);
+    assert_true(f.greedy_same + (f.greedy_prompts > 1) >= f.greedy_prompts);
     if (!limited(c)) assert_int_equal(f.greedy_prompts, g.n_prompts);
     if (c->real && !limited(c)) assert_true(f.positions >= 512);
     sl_engine_close(engine);
@@ -274,6 +274,10 @@ static void test_smallest_budget(void **state)
 {
     const golden_case *c = *state;
     const char *path = model_of(c);
+    if (limited(c)) {
+        print_message("skipped: on a software Vulkan device the tiny model has to do\n");
+        skip();
+    }
     sl_engine_options options = {.context_tokens = CONTEXT / 4, .batch_tokens = BATCH / 2};
     sl_engine *engine = NULL;
     sl_diag diag = {0};
