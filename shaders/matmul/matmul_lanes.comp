@@ -1,12 +1,12 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-#extension GL_KHR_shader_subgroup_ballot : require
+#extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #include "common.glsl"
 // matmul for CPUs: SL_TILE_X rows by SL_TILE_Y tokens a workgroup, a row a lane.
 SL_PUSH(sl_push_matmul);
 #define COLUMNS SL_TILE_Y
-#define LANE_ROWS 2u
+const uint LANE_ROWS = SUBGROUP > 8u ? 2u : 4u;
 #include "matmul/lane_blocks.glsl"
 #include "matmul/lanes.glsl"
 

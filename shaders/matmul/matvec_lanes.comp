@@ -1,12 +1,12 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-#extension GL_KHR_shader_subgroup_ballot : require
+#extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #include "common.glsl"
 // matvec for CPUs: up to 8 columns, a row a lane.
 SL_PUSH(sl_push_matmul);
 layout(constant_id = 2) const uint COLUMNS = 1;
-const uint LANE_ROWS = COLUMNS < 3u ? 4u : 2u;
+const uint LANE_ROWS = SUBGROUP > 8u || COLUMNS > 4u ? 2u : 4u;
 #include "matmul/lane_blocks.glsl"
 #include "matmul/lanes.glsl"
 
