@@ -6,7 +6,7 @@
 // after another, a lane has a word of its row, and the weights are broadcast. So every word of the cache is loaded once
 // for all rows.
 // Before: the push block `p` of attention, and the constant ROWS.
-layout(buffer_reference, std430, buffer_reference_align = 8) buffer U64 { uint64_t at[]; };
+#include "pairs.glsl"
 
 const uint D = SL_KEY;
 const uint WORDS = D / 4u;                                    // of a row of the cache, 64 bits

@@ -6,32 +6,37 @@
 // begin at a multiple of 8 bytes. A word is read only if it holds a byte of the row, so nothing is read beyond the page.
 //   LANE_RUNS                   runs of 16 consecutive weights in a chunk
 //   chunk_count(n_k)            chunks of a row
-//   chunk_load(row, i, n_k)     chunk i of the row at address `row`
+//   chunk_load(row, i, n_k, last)  chunk i of the row at address `row`; chunks are read in order from 0 on, and `last` is
+//                               the last word of the one before, which may hold the begin of this one
 //   run_k(i, u)                 index of the first weight of run u of chunk i
 //   run_weights(chunk, u, w)    decodes a run; u need not be a constant: the code of one run serves all
 #ifndef SL_LANE_BLOCKS_GLSL
 #define SL_LANE_BLOCKS_GLSL
-
-layout(buffer_reference, std430, buffer_reference_align = 8) buffer U64 { uint64_t at[]; };
+#include "pairs.glsl"
 
 uint64_t address(uvec2 a) { return packUint2x32(a); }
 
-// Words first .. first + COUNT - 1 of 64 bits from `begin`, of which only those that hold a byte of the COUNT * 8 - 6
-// behind it are read; begin is even.
-#define LANE_WORDS(name, COUNT)                                                                                        \
-    void name(uint64_t begin, out uint words[2 * COUNT])                                                               \
+// The BYTES bytes from address `begin` on, which is even, as words: COUNT is the number of aligned 64-bit words that they
+// can lie in, and of these only those are read that hold one of them. `last`: the aligned word at `begin`, if it has been
+// read before and not `first`; becomes the last one that this call has read.
+#define LANE_WORDS(name, BYTES, COUNT)                                                                                 \
+    void name(uint64_t begin, bool first, inout uint64_t last, out uint words[2 * COUNT])                              \
     {                                                                                                                  \
         U64 source = U64(begin & ~7ul);                                                                                \
-        const uint shift = (uint(begin) & 7u) * 8u;                                                                    \
-        uint64_t low = source.at[0];                                                                                   \
+        const uint skipped = uint(begin) & 7u, shift = skipped * 8u;                                                   \
+        uint64_t low = last;                                                                                           \
+        if (first || shift == 0u) low = source.at[0];                                                                  \
         [[unroll]] for (uint j = 0u; j < COUNT; j++) {                                                                 \
-            uint64_t high = 0ul;                                                                                       \
-            if (j + 1u < COUNT) high = source.at[j + 1u];                                                              \
+            const uint next = 8u * (j + 1u);                                                                           \
+            const bool more = j + 1u < COUNT && (next < BYTES || next < BYTES + skipped);                              \
+            uint64_t high = low;                                                                                       \
+            if (more) high = source.at[j + 1u];                                                                        \
             const uvec2 pair = unpackUint2x32(low >> shift | (high << 1) << (63u - shift));                            \
             words[2u * j] = pair.x;                                                                                    \
             words[2u * j + 1u] = pair.y;                                                                               \
             low = high;                                                                                                \
         }                                                                                                              \
+        last = low;                                                                                                    \
     }
 
 // 16 bytes as weights d * q + m. Conversion from signed integers is one instruction.
@@ -53,16 +58,16 @@ struct Chunk {
 };
 #if SL_KEY == 6
 #define BLOCK_BYTES 22u
-LANE_WORDS(block_words, 4)
+LANE_WORDS(block_words, BLOCK_BYTES, 4)
 #else
 #define BLOCK_BYTES (SL_KEY == 2 ? 18u : 20u)
-LANE_WORDS(block_words, 3)
+LANE_WORDS(block_words, BLOCK_BYTES, 3)
 #endif
 
 uint chunk_count(uint n_k) { return n_k / 32u; }
 uint run_k(uint i, uint u) { return i * 32u + u * 16u; }
 
-Chunk chunk_load(uint64_t row, uint i, uint n_k)
+Chunk chunk_load(uint64_t row, uint i, uint n_k, inout uint64_t last)
 {
     Chunk c;
 #if SL_KEY == 6
@@ -70,7 +75,7 @@ Chunk chunk_load(uint64_t row, uint i, uint n_k)
 #else
     uint v[6];
 #endif
-    block_words(row + uint64_t(i * BLOCK_BYTES), v);
+    block_words(row + uint64_t(i * BLOCK_BYTES), i == 0u, last, v);
     const vec2 head = unpackHalf2x16(v[0]);
     c.d = head.x;
     c.high = 0u;
@@ -102,7 +107,7 @@ void run_weights(Chunk c, uint u, out float w[16])
 #elif SL_KEY == 8 // Q8_0: d, 32 signed bytes
 
 #define LANE_RUNS 2
-LANE_WORDS(block_words, 5)
+LANE_WORDS(block_words, 34u, 5)
 struct Chunk {
     uvec4 q0, q1;
     float d;
@@ -111,11 +116,11 @@ struct Chunk {
 uint chunk_count(uint n_k) { return n_k / 32u; }
 uint run_k(uint i, uint u) { return i * 32u + u * 16u; }
 
-Chunk chunk_load(uint64_t row, uint i, uint n_k)
+Chunk chunk_load(uint64_t row, uint i, uint n_k, inout uint64_t last)
 {
     Chunk c;
     uint v[10];
-    block_words(row + uint64_t(i * 34u), v);
+    block_words(row + uint64_t(i * 34u), i == 0u, last, v);
     c.d = unpackHalf2x16(v[0]).x;
     c.q0 = halfway(v[0], v[1], v[2], v[3], v[4]);
     c.q1 = halfway(v[4], v[5], v[6], v[7], v[8]);
@@ -144,7 +149,7 @@ uvec4 four_words(uint64_t at)
     return uvec4(unpackUint2x32(U64(at).at[0]), unpackUint2x32(U64(at).at[1]));
 }
 
-Chunk chunk_load(uint64_t row, uint i, uint n_k)
+Chunk chunk_load(uint64_t row, uint i, uint n_k, inout uint64_t last)
 {
     Chunk c;
     const uint64_t block = row + uint64_t((i >> 2) * 144u), q = block + uint64_t(16u + (i & 3u) * 32u);
@@ -172,8 +177,8 @@ void run_weights(Chunk c, uint u, out float w[16])
 // Each half of a block has 128 weights in four parts of 32: bytes 0 .. 31 of the low nibbles with the high bits at 0,
 // bytes 32 .. 63 with those at 2, and the upper nibbles likewise with 4 and 6. A chunk has parts 0 and 2, or 1 and 3.
 #define LANE_RUNS 4
-LANE_WORDS(low_words, 5)
-LANE_WORDS(scale_words, 2)
+LANE_WORDS(half_words, 32u, 5)
+LANE_WORDS(scale_words, 8u, 2)
 struct Chunk {
     uvec4 low0, low1, high0, high1;
     uint scales[2];
@@ -184,20 +189,20 @@ struct Chunk {
 uint chunk_count(uint n_k) { return n_k / 64u; }
 uint run_k(uint i, uint u) { return (i >> 1) * 128u + (i & 1u) * 32u + (u >> 1) * 64u + (u & 1u) * 16u; }
 
-Chunk chunk_load(uint64_t row, uint i, uint n_k)
+Chunk chunk_load(uint64_t row, uint i, uint n_k, inout uint64_t last)
 {
     Chunk c;
     const uint64_t block = row + uint64_t((i >> 2) * 210u);
     const uint part = (i >> 1) & 1u;
     uint v[10], s[4];
     c.odd = i & 1u;
-    low_words(block + uint64_t(part * 64u + c.odd * 32u), v);
+    half_words(block + uint64_t(part * 64u + c.odd * 32u), true, last, v);
     c.low0 = uvec4(v[0], v[1], v[2], v[3]);
     c.low1 = uvec4(v[4], v[5], v[6], v[7]);
-    low_words(block + uint64_t(128u + part * 32u), v);
+    half_words(block + uint64_t(128u + part * 32u), true, last, v);
     c.high0 = uvec4(v[0], v[1], v[2], v[3]);
     c.high1 = uvec4(v[4], v[5], v[6], v[7]);
-    scale_words(block + uint64_t(192u + part * 8u), s);
+    scale_words(block + uint64_t(192u + part * 8u), true, last, s);
     c.scales[0] = s[0];
     c.scales[1] = s[1];
     const uint64_t at = block + 208ul;
@@ -233,7 +238,7 @@ uint chunk_count(uint n_k) { return (n_k + 15u) / 16u; }
 uint run_k(uint i, uint u) { return i * 16u; }
 
 // Weights beyond n_k are zeros.
-Chunk chunk_load(uint64_t row, uint i, uint n_k)
+Chunk chunk_load(uint64_t row, uint i, uint n_k, inout uint64_t last)
 {
     Chunk c;
     [[unroll]] for (uint j = 0u; j < 4u; j++) {

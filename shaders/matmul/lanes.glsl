@@ -34,9 +34,11 @@ void broadcast_x(uint64_t x, uint k, out float values[16])
 void lanes_times_columns(uvec2 w, uvec2 x, uint x_stride, uint columns, uint first,
                          out float sums[COLUMNS][LANE_ROWS])
 {
-    uint64_t row[LANE_ROWS], column[COLUMNS];
-    [[unroll]] for (uint r = 0u; r < LANE_ROWS; r++)
+    uint64_t row[LANE_ROWS], last[LANE_ROWS], column[COLUMNS];
+    [[unroll]] for (uint r = 0u; r < LANE_ROWS; r++) {
         row[r] = address(offset_mul(w, min(first + r * SUBGROUP + gl_SubgroupInvocationID, p.n_out - 1u), p.row_bytes));
+        last[r] = 0ul;
+    }
     [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
         column[c] = address(offset_mul(x, min(c, columns - 1u), 4u * x_stride));
         [[unroll]] for (uint r = 0u; r < LANE_ROWS; r++) sums[c][r] = 0.0;
@@ -44,7 +46,7 @@ void lanes_times_columns(uvec2 w, uvec2 x, uint x_stride, uint columns, uint fir
     const uint count = chunk_count(p.n_k);
     [[dont_unroll]] for (uint i = 0u; i < count; i++) {
         Chunk chunk[LANE_ROWS];
-        [[unroll]] for (uint r = 0u; r < LANE_ROWS; r++) chunk[r] = chunk_load(row[r], i, p.n_k);
+        [[unroll]] for (uint r = 0u; r < LANE_ROWS; r++) chunk[r] = chunk_load(row[r], i, p.n_k, last[r]);
         [[dont_unroll]] for (uint u = 0u; u < LANE_RUNS; u++) {
             float values[COLUMNS][16];
             [[unroll]] for (uint c = 0u; c < COLUMNS; c++) broadcast_x(column[c], run_k(i, u), values[c]);
