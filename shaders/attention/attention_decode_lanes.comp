@@ -12,19 +12,17 @@ layout(constant_id = 2) const uint HEADS = 4; // at a time; more take another pa
 #define ROWS HEADS
 #include "attention/attention_lanes.glsl"
 
-// A split's part: sums, their maximum, the sum of weights.
-void store_partial(uint r, uint token, uint head, uint split)
+// The result, or a split's part: sums, their maximum, the sum of weights.
+void store(uint r, uint token, uint head, uint split)
 {
-    F32 y = F32(offset_mul(p.partial, (token * p.n_heads + head) * p.n_splits + split, (D + 2u) * 4u));
     const float sum = subgroupAdd(weight_sum[r]);
-    [[unroll]] for (uint j = 0u; j < V_SHARE; j++) {
-        const uint at = j * SUBGROUP + gl_SubgroupInvocationID;
-        [[unroll]] for (uint e = 0u; e < 4u; e++)
-            if (at < WORDS) y.at[4u * at + e] = sums[r][j][e];
-    }
-    if (gl_SubgroupInvocationID == 0u) {
-        y.at[D] = sum > 0.0 ? maximum[r] : uintBitsToFloat(0xff800000u);
-        y.at[D + 1u] = sum;
+    const bool whole = p.n_splits == 1u;
+    const uvec2 part = offset_mul(p.partial, (token * p.n_heads + head) * p.n_splits + split, (D + 2u) * 4u);
+    const uvec2 y = offset(offset_mul(p.y, token, p.y_stride * 4u), head * D * 4u);
+    store_sums(r, whole ? row_scale(sum) : 1.0, whole ? y : part);
+    if (!whole && gl_SubgroupInvocationID == 0u) {
+        F32(part).at[D] = sum > 0.0 ? maximum[r] : uintBitsToFloat(0xff800000u);
+        F32(part).at[D + 1u] = sum;
     }
 }
 
@@ -38,14 +36,11 @@ void main()
 
     [[dont_unroll]] for (uint done = 0u; done < group; done += HEADS) {
         const uint head = g * group + done, count = min(HEADS, group - done);
-        const uvec2 q = offset_mul(p.q, token, p.q_stride * 4u), y = offset_mul(p.y, token, p.y_stride * 4u);
+        const uvec2 q = offset_mul(p.q, token, p.q_stride * 4u);
         [[unroll]] for (uint r = 0u; r < ROWS; r++)
             begin_row(r, offset(q, (head + min(r, count - 1u)) * D * 4u), r < count ? range : uvec2(0u));
         attend(U32(table), g, range);
-        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-            if (r >= count) continue;
-            if (p.n_splits == 1u) store_row(r, offset(y, (head + r) * D * 4u));
-            else store_partial(r, token, head + r, split);
-        }
+        [[unroll]] for (uint r = 0u; r < ROWS; r++)
+            if (r < count) store(r, token, head + r, split);
     }
 }

@@ -116,12 +116,17 @@ void attend(U32 table, uint g, uvec2 keys)
     }
 }
 
-// The row's result, divided by the sum of weights; zeros where that is 0.
-void store_row(uint r, uvec2 y)
+// The row's sums times `factor` to an address that is a multiple of 8.
+void store_sums(uint r, float factor, uvec2 y)
 {
-    const float sum = subgroupAdd(weight_sum[r]), inverse = sum > 0.0 ? 1.0 / sum : 0.0;
     [[unroll]] for (uint j = 0u; j < V_SHARE; j++) {
         const uint at = j * SUBGROUP + gl_SubgroupInvocationID;
-        if (at < WORDS) F32x4(y).at[at] = sums[r][j] * inverse;
+        if (at >= WORDS) continue;
+        const uvec4 e = floatBitsToUint(sums[r][j] * factor);
+        U64(y).at[2u * at] = packUint2x32(e.xy);
+        U64(y).at[2u * at + 1u] = packUint2x32(e.zw);
     }
 }
+
+// One over the sum of weights; zero where that is 0.
+float row_scale(float weight_sum) { return weight_sum > 0.0 ? 1.0 / weight_sum : 0.0; }

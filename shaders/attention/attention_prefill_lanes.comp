@@ -43,5 +43,7 @@ void main()
         done = end;
     }
     [[unroll]] for (uint r = 0u; r < ROWS; r++)
-        if (r < count) store_row(r, offset(offset_mul(p.y, first + r, p.y_stride * 4u), head * D * 4u));
+        if (r < count)
+            store_sums(r, row_scale(subgroupAdd(weight_sum[r])),
+                       offset(offset_mul(p.y, first + r, p.y_stride * 4u), head * D * 4u));
 }
