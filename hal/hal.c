@@ -289,7 +289,7 @@ const char *sl_cap_name(uint64_t features)
         "int8",           "int16",          "subgroup",       "subgroup-size", "dot8",
         "dot8-fast",      "matrix-f16",     "matrix-f16-f16", "matrix-i8",     "matrix2",
         "memory-model",   "transfer-queue", "host-import",    "memory-budget", "calibrated-time",
-        "unified-memory", "int64",          "device-mapped",
+        "unified-memory", "int64",          "device-mapped",  "scalar-loads",
     };
     const unsigned bit = features ? (unsigned)__builtin_ctzll(features) : 64;
     if (bit < SL_COUNTOF(names)) return names[bit];

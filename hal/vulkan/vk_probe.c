@@ -207,6 +207,7 @@ static void shader_caps(sl_vk_probe *probe, const properties *p)
     set(caps, SL_CAP_INT_8, f->v12.shaderInt8);
     set(caps, SL_CAP_INT_16, f->base.features.shaderInt16);
     set(caps, SL_CAP_INT_64, f->base.features.shaderInt64);
+    set(caps, SL_CAP_SCALAR_LOADS, probe->info.type == SL_DEVICE_CPU);
     set(caps, SL_CAP_MEMORY_MODEL, f->v12.vulkanMemoryModel && f->v12.vulkanMemoryModelDeviceScope);
     set(caps, SL_CAP_DOT_8, f->dot_product.shaderIntegerDotProduct);
     set(caps, SL_CAP_DOT_8_FAST,

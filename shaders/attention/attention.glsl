@@ -22,3 +22,14 @@ float soften(float s, float cap)
 {
     return cap * (1.0 - 2.0 / (exp(clamp(s / cap, -20.0, 20.0) * 2.0) + 1.0));
 }
+
+// The split's range of keys: an equal share of the pages that the token sees.
+uvec2 split_range(uvec2 range, uint split, uint n_splits)
+{
+    if (range.x >= range.y) return uvec2(0u);
+    uint first = range.x / PAGE, last = (range.y - 1u) / PAGE;
+    uint share = (last - first + n_splits) / n_splits;
+    uint from = first + split * share;
+    if (from > last) return uvec2(0u);
+    return uvec2(max(range.x, from * PAGE), min(range.y, (from + share) * PAGE));
+}

@@ -205,24 +205,13 @@ void store_heads(uint token, uint first_head, uint count, uint split, uint parit
     }
 }
 
-// The split's range of keys: an equal share of the pages that the token sees.
-uvec2 split_range(uvec2 range, uint split)
-{
-    if (range.x >= range.y) return uvec2(0u);
-    uint first = range.x / PAGE, last = (range.y - 1u) / PAGE;
-    uint share = (last - first + p.n_splits) / p.n_splits;
-    uint from = first + split * share;
-    if (from > last) return uvec2(0u);
-    return uvec2(max(range.x, from * PAGE), min(range.y, (from + share) * PAGE));
-}
-
 void main()
 {
     lane = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
     uint token = gl_WorkGroupID.x, g = gl_WorkGroupID.y, split = gl_WorkGroupID.z;
     uint group = p.n_heads / p.n_kv_heads;
     uint position = U32(p.positions).at[token];
-    uvec2 range = split_range(visible(position, p.window), split);
+    uvec2 range = split_range(visible(position, p.window), split, p.n_splits);
     uvec2 table_at = p.block_table;
     if (range.y != 0u) table_at = offset_mul(table_at, U32(p.sequences).at[token], p.table_stride * 4u);
     U32 table = U32(table_at);

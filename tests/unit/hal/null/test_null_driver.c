@@ -100,13 +100,14 @@ static void device_of_a_table(void **state)
 static void names_of_capabilities(void **state)
 {
     (void)state;
-    for (int a = 0; (1ull << a) <= SL_CAP_DEVICE_MAPPED; a++) {
+    for (int a = 0; (1ull << a) <= SL_CAP_SCALAR_LOADS; a++) {
         assert_string_not_equal(sl_cap_name(1ull << a), "unknown");
         for (int b = 0; b < a; b++)
             assert_string_not_equal(sl_cap_name(1ull << a), sl_cap_name(1ull << b));
     }
     assert_string_equal(sl_cap_name(SL_CAP_STORAGE_16 | SL_CAP_MATRIX_2), "storage16");
     assert_string_equal(sl_cap_name(SL_CAP_DEVICE_MAPPED), "device-mapped");
+    assert_string_equal(sl_cap_name(SL_CAP_SCALAR_LOADS), "scalar-loads");
     assert_string_equal(sl_cap_name(SL_CAP_INT_64), "int64");
     assert_string_equal(sl_cap_name(SL_CAP_MATRIX_2), "matrix2");
     assert_string_equal(sl_cap_name(0), "none");
