@@ -57,9 +57,10 @@ typedef struct sl_commands sl_commands;
 #define SL_CAP_CALIBRATED_TIME (1ull << 19) /* sl_device_calibrate relates device and host clocks */
 #define SL_CAP_UNIFIED_MEMORY  (1ull << 20) /* device and host memory are the same chips */
 #define SL_CAP_INT_64          (1ull << 21) /* 64-bit integers */
-#define SL_CAP_DEVICE_MAPPED   (1ull << 22) /* SL_MEMORY_DEVICE_MAPPED exists (resizable BAR, unified memory) \
-                                             */
-#define SL_CAP_SCALAR_LOADS (1ull << 23)    /* lanes load and store one after another: a CPU */
+#define SL_CAP_DEVICE_MAPPED                                                                                 \
+    (1ull << 22)                         /* SL_MEMORY_DEVICE_MAPPED exists (resizable BAR, unified memory)   \
+                                          */
+#define SL_CAP_SCALAR_LOADS (1ull << 23) /* lanes load and store one after another: a CPU */
 
 typedef enum sl_device_type {
     SL_DEVICE_DISCRETE,

@@ -47,13 +47,14 @@ static bool has_matrix_shape(const sl_device_caps *caps, uint32_t matrix)
     return false;
 }
 
-/* The subgroup size that a variant runs with. Matrix kernels are compiled for one: 32 where the matrix is 16 high, 8
- * where it is 8 high; a device that cannot run that size cannot run them. */
+/* The subgroup size that a variant runs with. Matrix kernels are compiled for one: 32 where the matrix is 16
+ * high, 8 where it is 8 high; a device that cannot run that size cannot run them. */
 static uint32_t subgroup_size(const sl_variant *variant, const sl_device_caps *caps)
 {
     if (!variant->matrix) return caps->subgroup_size;
     const uint32_t wanted = variant->matrix >> 16 >= 16 ? 32 : 8;
-    const bool chooses = sl_caps_have(caps, SL_CAP_SUBGROUP_SIZE) && wanted >= caps->subgroup_min && wanted <= caps->subgroup_max;
+    const bool chooses = sl_caps_have(caps, SL_CAP_SUBGROUP_SIZE) && wanted >= caps->subgroup_min &&
+                         wanted <= caps->subgroup_max;
     return chooses || wanted == caps->subgroup_size ? wanted : 0;
 }
 
@@ -146,7 +147,8 @@ static sl_status make_entry(sl_kernel_set *set, const sl_variant *variant, const
         .push_bytes = row->push_bytes,
         .spec = e->bound.spec,
         .spec_count = e->spec_count,
-        .subgroup_size = spirv && sl_caps_have(caps, SL_CAP_SUBGROUP_SIZE) ? e->bound.spec[SL_SPEC_SUBGROUP] : 0,
+        .subgroup_size =
+            spirv && sl_caps_have(caps, SL_CAP_SUBGROUP_SIZE) ? e->bound.spec[SL_SPEC_SUBGROUP] : 0,
         .needs = spirv ? variant->needs : 0,
     };
     sl_status st = sl_kernel_create(set->device, &desc, &e->bound.kernel, diag);

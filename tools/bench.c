@@ -222,9 +222,9 @@ static void print_head(const bench *b)
 {
     if (b->o->json) return;
     if (b->ceilings.memory_bytes_per_s)
-        printf("%s (%s): streams %.1f GB/s, multiplies matrices (%s) at %.2f TFLOP/s\n\n", b->info.device_name,
-               b->info.device_version, b->ceilings.memory_bytes_per_s / 1e9, b->info.matmul_path,
-               b->ceilings.matmul_flops_per_s / 1e12);
+        printf("%s (%s): streams %.1f GB/s, multiplies matrices (%s) at %.2f TFLOP/s\n\n",
+               b->info.device_name, b->info.device_version, b->ceilings.memory_bytes_per_s / 1e9,
+               b->info.matmul_path, b->ceilings.matmul_flops_per_s / 1e12);
     printf("| model                        |       size | device     | test           |                 t/s "
            "|     MBU |     MFU |\n");
     printf("| ---------------------------- | ---------: | ---------- | -------------- | ------------------: "

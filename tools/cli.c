@@ -113,7 +113,8 @@ int cli_parse(const command *c, const option_spec *options, int *argc, char **ar
         const int has_value = options[n].value ? required_argument : no_argument;
         longs[n] = (struct option){options[n].name, has_value, NULL, 256 + n};
         const size_t end = strlen(shorts);
-        if (options[n].letter) snprintf(shorts + end, sizeof shorts - end, "%c%s", options[n].letter, has_value ? ":" : "");
+        if (options[n].letter)
+            snprintf(shorts + end, sizeof shorts - end, "%c%s", options[n].letter, has_value ? ":" : "");
     }
     longs[n] = (struct option){"help", no_argument, NULL, 'h'};
     optind = 1;

@@ -18,9 +18,10 @@ sl_status sl_fail_at(sl_diag *diag, sl_status code, int sys_errno, const char *f
                      const char *format, ...) SL_PRINTF(6, 7);
 
 /* Macros, so that the compiler and analysers see that the result is not SL_OK. `code` is evaluated twice. */
-#define sl_fail(diag, code, ...) ((void)sl_fail_at((diag), (code), 0, __FILE__, __LINE__, __VA_ARGS__), (code))
+#define sl_fail(diag, code, ...)                                                                             \
+    ((void)sl_fail_at((diag), (code), 0, __FILE__, __LINE__, __VA_ARGS__), (code))
 /* The same, with errno's value: the text of the errno is appended to the message. */
-#define sl_fail_errno(diag, code, err, ...) \
+#define sl_fail_errno(diag, code, err, ...)                                                                  \
     ((void)sl_fail_at((diag), (code), (err), __FILE__, __LINE__, __VA_ARGS__), (code))
 
 /* Puts "prefix: " before the message that *diag already has (a NULL diag is left alone). Cuts at the end. */

@@ -55,8 +55,8 @@ static uint64_t spare_bytes(sl_engine *e, uint64_t most)
     return sl_align_down(left, 4096);
 }
 
-/* A kernel that streams: y = a + b, so two reads and a write. Not the copy command, which some drivers run at a
- * fraction of what kernels reach. */
+/* A kernel that streams: y = a + b, so two reads and a write. Not the copy command, which some drivers run at
+ * a fraction of what kernels reach. */
 static sl_status measure_memory(bench *b, uint64_t bytes, double *out_rate, sl_diag *diag)
 {
     const sl_bound_kernel *kernel;
@@ -66,7 +66,8 @@ static sl_status measure_memory(bench *b, uint64_t bytes, double *out_rate, sl_d
     SL_TRY(sl_kernel_set_get(b->e->kernels, SL_K_add, 0, NULL, 0, &kernel, diag));
     SL_TRY(sl_buffer_create(b->e->device, bytes, SL_MEMORY_DEVICE, "ceiling", &buffer, diag));
     const uint64_t third = sl_align_down(bytes / 3, 256), a = sl_buffer_address(buffer);
-    const struct sl_push_add push = {.a = a, .b = a + third, .y = a + 2 * third, .n = (uint32_t)(third / 4), .scale = 1};
+    const struct sl_push_add push = {
+        .a = a, .b = a + third, .y = a + 2 * third, .n = (uint32_t)(third / 4), .scale = 1};
     SL_TRY(sl_commands_begin(b->commands, diag));
     sl_commands_fill(b->commands, buffer, 0, sl_align_down(bytes, 4), 0);
     SL_TRY(sl_commands_end(b->commands, diag));

@@ -276,8 +276,8 @@ static sl_status emit_combine(builder *b, uint32_t n_splits)
         .y_stride = stride,
     };
     sl_phase *p;
-    sl_status st = add_phase(b, "attention_combine", SL_K_attention_combine, 0, NULL, 0, &push,
-                             sizeof push, &p);
+    sl_status st =
+        add_phase(b, "attention_combine", SL_K_attention_combine, 0, NULL, 0, &push, sizeof push, &p);
     if (st != SL_OK) return st;
     sl_phase_reads(p, w->partial);
     sl_phase_writes(p, rows_of(w->attention, n_tokens, stride));
