@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { DEVICES_MAX = 32 };
+
 typedef struct totals {
     bool tensors_too;
     uint64_t tensors, bytes, metadata;
@@ -39,6 +41,23 @@ static void on_tensor(void *user, const char *name, const char *type, uint32_t n
            (unsigned long long)offset);
 }
 
+/* Where `sluice run` would take it, without --device and --vram. */
+static void print_device(uint64_t weight_bytes)
+{
+    static sl_device_summary devices[DEVICES_MAX];
+    size_t count = 0;
+    if (sl_list_devices(devices, DEVICES_MAX, &count, NULL) != SL_OK) return;
+    for (size_t i = 0; i < count && i < DEVICES_MAX; i++) {
+        if (!devices[i].usable) continue;
+        printf("device    %s (%s)%s\n", devices[i].selector, devices[i].name,
+               weight_bytes > devices[i].memory_bytes
+                   ? ": the weights are larger than its memory and would be streamed"
+                   : "");
+        return;
+    }
+    printf("device    none here can be used (sluice devices tells why)\n");
+}
+
 static void on_verdict(void *user, sl_status status, const char *reason)
 {
     totals *t = user;
@@ -46,7 +65,8 @@ static void on_verdict(void *user, sl_status status, const char *reason)
     t->verdict = status;
     printf("total     %llu metadata keys, %llu tensors, %s of weights\n", (unsigned long long)t->metadata,
            (unsigned long long)t->tensors, cli_bytes(t->bytes, text));
-    printf("runs      %s%s\n", status == SL_OK ? "yes" : "no: ", status == SL_OK ? "" : reason);
+    printf("runs      %s%s\n", status == SL_OK ? "yes: " : "no: ", reason);
+    if (status == SL_OK) print_device(t->bytes);
 }
 
 static int run(int argc, char **argv)

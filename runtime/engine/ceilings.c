@@ -55,6 +55,23 @@ static uint64_t spare_bytes(sl_engine *e, uint64_t most)
     return sl_align_down(left, 4096);
 }
 
+/* Zeroes the buffer (random bits may be slow or infinite numbers) and times the dispatch. */
+static sl_status time_dispatch(bench *b, const sl_bound_kernel *kernel, const void *push, sl_buffer *buffer,
+                               double *out_seconds, sl_diag *diag)
+{
+    sl_status st;
+    SL_TRY(sl_commands_begin(b->commands, diag));
+    sl_commands_fill(b->commands, buffer, 0, sl_align_down(sl_buffer_size(buffer), 4), 0);
+    SL_TRY(sl_commands_end(b->commands, diag));
+    SL_TRY(run_once(b, out_seconds, diag));
+    SL_TRY(sl_commands_begin(b->commands, diag));
+    sl_bound_kernel_dispatch(b->commands, kernel, push);
+    SL_TRY(sl_commands_end(b->commands, diag));
+    SL_TRY(best_time(b, out_seconds, diag));
+cleanup:
+    return st;
+}
+
 /* A kernel that streams: y = a + b, so two reads and a write. Not the copy command, which some drivers run at
  * a fraction of what kernels reach. */
 static sl_status measure_memory(bench *b, uint64_t bytes, double *out_rate, sl_diag *diag)
@@ -68,52 +85,45 @@ static sl_status measure_memory(bench *b, uint64_t bytes, double *out_rate, sl_d
     const uint64_t third = sl_align_down(bytes / 3, 256), a = sl_buffer_address(buffer);
     const struct sl_push_add push = {
         .a = a, .b = a + third, .y = a + 2 * third, .n = (uint32_t)(third / 4), .scale = 1};
-    SL_TRY(sl_commands_begin(b->commands, diag));
-    sl_commands_fill(b->commands, buffer, 0, sl_align_down(bytes, 4), 0);
-    SL_TRY(sl_commands_end(b->commands, diag));
-    SL_TRY(run_once(b, &seconds, diag));
-    SL_TRY(sl_commands_begin(b->commands, diag));
-    sl_bound_kernel_dispatch(b->commands, kernel, &push);
-    SL_TRY(sl_commands_end(b->commands, diag));
-    SL_TRY(best_time(b, &seconds, diag));
+    SL_TRY(time_dispatch(b, kernel, &push, buffer, &seconds, diag));
     *out_rate = 3.0 * (double)third / seconds;
 cleanup:
+    sl_settle(b->e->device);
     sl_buffer_destroy(buffer);
     return st;
 }
 
-static sl_status measure_matmul(bench *b, uint32_t n, double *out_rate, sl_diag *diag)
+/* y = w x for w [n][n] of a weight type and `tokens` columns of x. */
+static sl_status measure_matmul(bench *b, sl_weight_type type, uint32_t n, uint32_t tokens, double *out_rate,
+                                sl_diag *diag)
 {
     const sl_bound_kernel *kernel;
     sl_buffer *buffer = NULL;
-    const uint64_t w_bytes = 2ull * n * n, x_bytes = 4ull * n * n;
+    uint32_t block_weights, block_bytes;
+    if (!sl_weight_block(type, &block_weights, &block_bytes))
+        return sl_fail(diag, SL_ERR_INTERNAL, "weight type %d", (int)type);
+    const uint32_t row_bytes = n / block_weights * block_bytes;
+    const uint64_t w_bytes = (uint64_t)row_bytes * n, x_bytes = 4ull * n * tokens,
+                   all = w_bytes + 2 * x_bytes;
     double seconds;
     sl_status st;
-    SL_TRY(sl_kernel_set_get(b->e->kernels, SL_K_matmul, SL_WEIGHT_F16, NULL, 0, &kernel, diag));
-    SL_TRY(sl_buffer_create(b->e->device, w_bytes + 2 * x_bytes, SL_MEMORY_DEVICE, "ceiling", &buffer, diag));
+    SL_TRY(sl_kernel_set_get(b->e->kernels, SL_K_matmul, type, NULL, 0, &kernel, diag));
+    SL_TRY(sl_buffer_create(b->e->device, all, SL_MEMORY_DEVICE, "ceiling", &buffer, diag));
     const uint64_t w = sl_buffer_address(buffer);
     const struct sl_push_matmul push = {.w = w,
                                         .x = w + w_bytes,
                                         .y = w + w_bytes + x_bytes,
                                         .n_out = n,
                                         .n_k = n,
-                                        .n_tokens = n,
+                                        .n_tokens = tokens,
                                         .x_stride = n,
                                         .y_stride = n,
-                                        .row_bytes = 2 * n,
-                                        .weight_type = SL_WEIGHT_F16};
-    SL_TRY(sl_commands_begin(b->commands, diag));
-    sl_commands_fill(b->commands, buffer, 0, w_bytes + 2 * x_bytes, 0);
-    sl_commands_barrier(b->commands, SL_BARRIER_ALL);
-    SL_TRY(sl_commands_end(b->commands, diag));
-    SL_TRY(run_once(b, &seconds, diag));
-    SL_TRY(sl_commands_begin(b->commands, diag));
-    sl_bound_kernel_dispatch(b->commands, kernel, &push);
-    SL_TRY(sl_commands_end(b->commands, diag));
-    SL_TRY(best_time(b, &seconds, diag));
-    *out_rate = 2.0 * n * n * n / seconds;
+                                        .row_bytes = row_bytes,
+                                        .weight_type = type};
+    SL_TRY(time_dispatch(b, kernel, &push, buffer, &seconds, diag));
+    *out_rate = SL_MAX(*out_rate, 2.0 * n * n * tokens / seconds);
 cleanup:
-    if (st != SL_OK) sl_settle(b->e->device);
+    sl_settle(b->e->device);
     sl_buffer_destroy(buffer);
     return st;
 }
@@ -135,7 +145,10 @@ sl_status sl_engine_measure_ceilings(sl_engine *engine, sl_ceilings *out, sl_dia
         goto cleanup;
     }
     SL_TRY(measure_memory(&b, bytes, &out->memory_bytes_per_s, diag));
-    SL_TRY(measure_matmul(&b, n, &out->matmul_flops_per_s, diag));
+    /* The best of two types and two widths: which of them is fastest differs between devices. */
+    for (int i = 0; i < 4; i++)
+        SL_TRY(measure_matmul(&b, i & 1 ? SL_WEIGHT_Q4_K : SL_WEIGHT_F16, n, i & 2 ? n : SL_MIN(n, 512),
+                              &out->matmul_flops_per_s, diag));
 cleanup:
     sl_commands_destroy(b.commands);
     sl_semaphore_destroy(b.done);

@@ -406,7 +406,8 @@ static const char *matmul_path(sl_engine *e)
         snprintf(e->matmul_path, sizeof e->matmul_path, "cooperative matrix %ux%ux%u", v->matrix >> 16,
                  v->matrix >> 8 & 255u, v->matrix & 255u);
     else
-        snprintf(e->matmul_path, sizeof e->matmul_path, "plain");
+        snprintf(e->matmul_path, sizeof e->matmul_path, "%s",
+                 v && v->needs & SL_CAP_SCALAR_LOADS ? "plain, a row a lane" : "plain");
     return e->matmul_path;
 }
 

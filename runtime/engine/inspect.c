@@ -1,5 +1,18 @@
 #include "runtime/engine/engine.h"
 
+#include <stdio.h>
+
+static void describe(const sl_model *m, char *text, size_t size)
+{
+    const sl_hparams *h = &m->h;
+    const int n =
+        snprintf(text, size, "%s, %u layers of %u, %u heads of %u over %u, %.1f M weights", m->arch->name,
+                 h->n_layers, h->n_embd, h->n_heads, h->head_dim, h->n_kv_heads, (double)m->parameters / 1e6);
+    if (m->arch->moe && n > 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, " (%.1f M a token, %u of %u experts)",
+                 (double)m->active_parameters / 1e6, h->n_used, h->n_experts);
+}
+
 sl_status sl_model_inspect(const char *path, const sl_model_visitor *v, sl_diag *diag)
 {
     sl_gguf *gguf;
@@ -26,7 +39,8 @@ sl_status sl_model_inspect(const char *path, const sl_model_visitor *v, sl_diag 
         sl_diag why = {0};
         sl_status verdict = sl_model_read(gguf, &model, &why);
         if (verdict == SL_OK) verdict = sl_tokenizer_open(gguf, &tokenizer, &why);
-        v->verdict(v->user, verdict, verdict == SL_OK ? "" : why.message);
+        if (verdict == SL_OK) describe(&model, why.message, sizeof why.message);
+        v->verdict(v->user, verdict, why.message);
         sl_tokenizer_destroy(tokenizer);
         sl_model_clear(&model);
     }

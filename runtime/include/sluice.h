@@ -150,7 +150,7 @@ typedef struct sl_model_visitor {
     void (*metadata)(void *user, const char *key, const char *type, const char *value);
     void (*tensor)(void *user, const char *name, const char *type, uint32_t n_dims, const uint64_t *dims,
                    uint64_t bytes, uint64_t offset);
-    /* `status` SL_OK: Sluice can run it; else `reason` says what is missing. */
+    /* `status` SL_OK: Sluice can run it, and `reason` says as what; else `reason` says what is missing. */
     void (*verdict)(void *user, sl_status status, const char *reason);
 } sl_model_visitor;
 
