@@ -57,8 +57,10 @@ static void test_every_key_has_a_base_variant(void **state)
 static void test_usable(void **state)
 {
     (void)state;
-    const sl_variant *v = sl_variant_select(SL_K_rms_norm, 0, &(sl_device_caps){.features = SL_CAP_HOST_FN});
-    assert_non_null(v);
+    const sl_variant *v = sl_variants; /* one whose workgroup does not depend on the subgroup size */
+    while (v->kernel != SL_K_rms_norm || v->workgroup < 0)
+        v++;
+    assert_int_equal(v->workgroup, 256);
     sl_device_caps caps = {.features = v->needs, .subgroup_size = 32, .max_workgroup_invocations = 256};
     const char *why = "";
     assert_true(sl_variant_usable(v, &caps, &why));
@@ -81,6 +83,13 @@ static void test_usable(void **state)
     assert_string_equal(why, "matrix shape");
     caps.matrix_shapes[0] = (sl_matrix_shape){16, 16, 16, SL_MATRIX_F16, SL_MATRIX_F32};
     caps.matrix_shape_count = 1;
+    assert_true(sl_variant_usable(&other, &caps, NULL));
+    caps.subgroup_size = 64; /* a matrix 16 high is for subgroups of 32 */
+    assert_false(sl_variant_usable(&other, &caps, &why));
+    assert_string_equal(why, "subgroup size");
+    caps.features |= SL_CAP_SUBGROUP_SIZE;
+    caps.subgroup_min = 32;
+    caps.subgroup_max = 64;
     assert_true(sl_variant_usable(&other, &caps, NULL));
     assert_null(sl_variant_select(SL_K_rms_norm, 12345, &caps));
 }
