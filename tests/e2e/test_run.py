@@ -151,7 +151,8 @@ def devices():
 @test
 def info():
     text = sluice("info", "-m", TINY).out.decode()
-    assert TINY in text and 'general.architecture' in text and re.search(r"^runs\s+yes$", text, re.M), text
+    assert TINY in text and 'general.architecture' in text and re.search(r"^runs\s+yes: qwen3, 3 layers of 128", text, re.M), text
+    assert re.search(r"^device\s+\S+ \(", text, re.M), text
     assert sluice("info", TINY).out.decode() == text
     assert "blk.0.attn_q.weight" not in text
     assert re.search(r"^tensor\s+blk\.0\.attn_q\.weight\s+\S+\s+128 x 256", sluice("info", "-t", TINY).out.decode(), re.M)
