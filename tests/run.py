@@ -36,7 +36,8 @@ TABLE = {
     "fuzz": (["asan"], 600, False),
     "conformance": (["cpu", "null", *LAVAPIPES, *NEW_LAVAPIPES, "swiftshader", "validation",
                      "asan-cpu", "asan-null", "asan-lavapipe-8"], 300, False),
-    "kernels": (["cpu", *LAVAPIPES, *NEW_LAVAPIPES], 900, False),
+    # Not lavapipe-new-16: with 16 lanes the compiler of Mesa 26.1 overruns its own stack on some kernels.
+    "kernels": (["cpu", *LAVAPIPES, "lavapipe-new-4", "lavapipe-new-8"], 900, False),
     "e2e": ([*MODEL_LANES, "validation"], 900, True),
     "golden": (MODEL_LANES, 900, True),
     "fault": ([*MODEL_LANES, "asan-cpu"], 900, True),
@@ -241,8 +242,8 @@ def run_test(test, models):
             result.fail(f"ended by signal {-process.returncode} ({signal.Signals(-process.returncode).name})")
         elif process.returncode != 0 and result.failed == 0:
             result.fail(f"exit code {process.returncode} although no test failed (sanitizers say why above)")
-        if log and os.path.exists(log):
-            check_validation_log(log, result)
+        for written in sorted(glob.glob(log + "*")) if log else ():
+            check_validation_log(written, result)
     except OSError as error:
         result.fail(f"could not be started: {error}")
     finally:
@@ -255,7 +256,7 @@ def check_validation_log(path, result):
     """Any message of the layer is a failure, except for the notice that it is there and what it checks."""
     with open(path, encoding="utf-8", errors="replace") as file:
         text = file.read()
-    result.layer_active = "Validation Layer Active" in text and "SYNCHRONIZATION_VALIDATION" in text
+    result.layer_active |= "Validation Layer Active" in text and "SYNCHRONIZATION_VALIDATION" in text
     findings = re.findall(r"^Validation (?!Information)", text, re.M)
     if findings:
         result.fail(f"{len(findings)} validation messages")

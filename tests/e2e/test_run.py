@@ -33,11 +33,26 @@ def test(function):
     return function
 
 
+LAYER_LOG = os.environ.get("VK_LAYER_SETTINGS_PATH") and os.path.join(os.environ["VK_LAYER_SETTINGS_PATH"], "validation.log")
+layer_logs = 0
+
+
+def keep_layer_log():
+    """Each process writes the validation layer's log anew; tests/run.py looks at all that are kept."""
+    global layer_logs
+    if LAYER_LOG and os.path.exists(LAYER_LOG):
+        layer_logs += 1
+        os.rename(LAYER_LOG, f"{LAYER_LOG}.{layer_logs}")
+
+
 class Ended:
     """What a process printed and how it ended."""
 
     def __init__(self, process):
         self.code, self.out, self.err = process.returncode, process.stdout, process.stderr.decode(errors="replace")
+        if LAYER_LOG:  # the validation layer announces its log file on standard output
+            self.out = b"".join(line for line in self.out.splitlines(keepends=True)
+                                if not line.startswith(b"Validation Layer Info"))
 
     def json(self):
         return json.loads(self.out)
@@ -51,6 +66,7 @@ def sluice(*arguments, code=0, stdin=b"", env=None, message=True, **options):
     arguments = [os.fspath(argument) for argument in arguments]
     process = subprocess.run(SLUICE + arguments, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              env={**os.environ, **(env or {})}, timeout=TIMEOUT_S, check=False, **options)
+    keep_layer_log()
     ended = Ended(process)
     assert ended.code == code, f"sluice {shlex.join(arguments)}: exit code {ended.code}, wanted {code}\n{ended.err}"
     if code == 1 and message:
