@@ -153,8 +153,13 @@ $(BUILD)/libsluice.a: $(LIB_OBJ)
 	@rm -f $@
 	$(call show,AR)$(AR) rcs $@ $^
 
-$(SHARED): $(LIB_OBJ)
-	$(call show,LD)$(CC) -shared -Wl,-soname,libsluice.so.0 $(SANFLAG) $(LDFLAGS) -o $@ $^ $(LIBS)
+# The shared library exports what the public header declares, and nothing else.
+$(BUILD)/sluice.map: runtime/include/sluice.h hal/base/status.h
+	@mkdir -p $(@D)
+	@{ echo '{ global:'; sed -n 's/.*\b\(sl_[a-z_]*\)(.*/\1;/p' $^ | sort -u; echo 'local: *; };'; } >$@
+$(SHARED): $(LIB_OBJ) $(BUILD)/sluice.map
+	$(call show,LD)$(CC) -shared -Wl,-soname,libsluice.so.0 -Wl,--version-script=$(BUILD)/sluice.map \
+		$(SANFLAG) $(LDFLAGS) -o $@ $(LIB_OBJ) $(LIBS)
 
 link = $(call show,LD)mkdir -p $(@D) && $(CC) -pthread $(SANFLAG) $(LDFLAGS) -o $@ $(filter %.o %.a,$^)
 $(BUILD)/sluice: $(call objects,$(TOOL_SRC)) $(BUILD)/libsluice.a

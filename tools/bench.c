@@ -7,7 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { SEQUENCE_PROMPT = 128, SEQUENCE_STEPS = 32, LIST_MAX = 16, WARM_MS = 500 };
+enum { SEQUENCE_PROMPT = 128, SEQUENCE_STEPS = 32, WARM_MS = 500 };
+enum { LIST_MAX = 16, SEQUENCES_MAX = 256, TOKENS_MAX = 1 << 20 };
 
 typedef struct bench_options {
     const char *model, *device, *io, *prompt, *generate, *depth, *sequences;
@@ -26,7 +27,7 @@ typedef struct bench {
     sl_engine *engine;
     sl_engine_info info;
     sl_ceilings ceilings;
-    sl_session *sessions[256];
+    sl_session *sessions[SEQUENCES_MAX];
     sl_diag diag;
 } bench;
 
@@ -89,7 +90,7 @@ static sl_status reset(bench *b, uint32_t sequences)
 static sl_status run_once(bench *b, const test *t, double *out_rate)
 {
     const uint32_t sequences = t->sequences ? t->sequences : 1;
-    uint32_t tokens[256];
+    uint32_t tokens[SEQUENCES_MAX];
     sl_status st = reset(b, sequences);
     for (uint32_t i = 0; i < sequences && st == SL_OK; i++)
         st = feed(b, b->sessions[i], t->sequences ? SEQUENCE_PROMPT : t->depth);
@@ -262,7 +263,7 @@ static int bench_model(const bench_options *o, const plan *p)
     }
     b.diag.code = st;
     const int code = st == SL_OK ? EXIT_OK : cli_fail(&b.diag);
-    for (uint32_t i = 0; i < 256; i++)
+    for (uint32_t i = 0; i < SEQUENCES_MAX; i++)
         sl_session_destroy(b.sessions[i]);
     sl_engine_close(b.engine);
     return code;
@@ -295,14 +296,21 @@ static int run(int argc, char **argv)
     if (argc > 1) return cli_usage_error(&command_bench, "unexpected argument \"%s\"", argv[1]);
     if (!o.repetitions || o.repetitions > 1000) return cli_usage_error(&command_bench, "-r: 1 to 1000");
     plan p;
-    if (!parse_list(o.prompt, 1u << 20, false, &p.prompt))
-        return cli_usage_error(&command_bench, "-p: \"%s\"", o.prompt);
-    if (!parse_list(o.generate, 1u << 20, false, &p.generate))
-        return cli_usage_error(&command_bench, "-n: \"%s\"", o.generate);
-    if (!parse_list(o.depth, 1u << 20, true, &p.depth))
-        return cli_usage_error(&command_bench, "-d: \"%s\"", o.depth);
-    if (!parse_list(o.sequences, 256, false, &p.sequences))
-        return cli_usage_error(&command_bench, "-b: \"%s\" (at most 256)", o.sequences);
+    const struct {
+        const char *letter, *text;
+        uint32_t most;
+        bool zeros;
+        number_list *out;
+    } lists[] = {{"-p", o.prompt, TOKENS_MAX, false, &p.prompt},
+                 {"-n", o.generate, TOKENS_MAX, false, &p.generate},
+                 {"-d", o.depth, TOKENS_MAX, true, &p.depth},
+                 {"-b", o.sequences, SEQUENCES_MAX, false, &p.sequences}};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        if (!parse_list(lists[i].text, lists[i].most, lists[i].zeros, lists[i].out))
+            return cli_usage_error(&command_bench, "%s: \"%s\": at most %d numbers, each at most %u",
+                                   lists[i].letter, lists[i].text, LIST_MAX, lists[i].most);
+    if (!p.prompt.count && !p.generate.count && !p.sequences.count)
+        return cli_usage_error(&command_bench, "nothing to measure: -p, -n and -b are all 0 or none");
     if (o.verbose) sl_set_log(2, NULL, NULL);
     return bench_model(&o, &p);
 }

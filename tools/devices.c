@@ -46,6 +46,7 @@ static int run(int argc, char **argv)
     };
     const int code = cli_parse(&command_devices, specs, &argc, argv);
     if (code >= 0) return code;
+    if (argc > 1) return cli_usage_error(&command_devices, "unexpected argument \"%s\"", argv[1]);
     static sl_device_summary devices[DEVICES_MAX];
     size_t count = 0;
     sl_diag notes = {0};

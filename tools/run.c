@@ -180,6 +180,27 @@ static int run_with(const run_options *o)
     return code;
 }
 
+/* A value that has no meaning is an error, not another way to say "off". */
+static int check_sampling(const sl_sampling *s)
+{
+    const struct {
+        const char *name;
+        float value, least, most;
+    } ranges[] = {
+        {"temp", s->temperature, 0, 100},
+        {"top-p", s->top_p, 0, 1},
+        {"min-p", s->min_p, 0, 1},
+        {"repeat-penalty", s->repeat_penalty, 0, 100},
+        {"presence-penalty", s->presence_penalty, -100, 100},
+        {"frequency-penalty", s->frequency_penalty, -100, 100},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        if (ranges[i].value < ranges[i].least || ranges[i].value > ranges[i].most)
+            return cli_usage_error(&command_run, "--%s: %g is not between %g and %g", ranges[i].name,
+                                   (double)ranges[i].value, (double)ranges[i].least, (double)ranges[i].most);
+    return -1;
+}
+
 static int run(int argc, char **argv)
 {
     run_options o = {.n = 128};
@@ -225,6 +246,7 @@ static int run(int argc, char **argv)
     if (code < 0 && argc > 1)
         code = cli_usage_error(&command_run, "unexpected argument \"%s\" (the text goes after -p)", argv[1]);
     if (code < 0 && o.prompt && o.file) code = cli_usage_error(&command_run, "give -p or -f, not both");
+    if (code < 0) code = check_sampling(&o.sampling);
     if (code < 0) {
         if (o.verbose) sl_set_log(2, NULL, NULL);
         code = run_with(&o);

@@ -80,7 +80,7 @@ static bool answers(const sl_device_info *d, const char *wanted)
     if (!strcasecmp(wanted, own) || !strcasecmp(wanted, d->driver)) return true;
     if (!strncasecmp(wanted, "vulkan:", 7) || !strcasecmp(wanted, "cpu") || !strcasecmp(wanted, "vulkan"))
         return false;
-    return !strcmp(d->driver, "vulkan") && contains(d->name, wanted);
+    return contains(d->name, wanted);
 }
 
 static void names_of(const listing *l, char *text, size_t size)

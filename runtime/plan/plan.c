@@ -246,11 +246,14 @@ static sl_status plan_streaming(sl_plan *plan, const sl_plan_options *o, uint64_
     const uint64_t ring = ring_for(m, target);
     if (ring > weights_room) {
         const uint64_t smallest = sl_align_up(o->fixed_bytes + SL_MIN(always + ring, all), 1u << 20);
-        return sl_fail(diag, SL_ERR_BUDGET,
-                       "%s: a budget of %llu MiB is too small to run this model even by streaming; the "
-                       "smallest that works is %llu MiB",
-                       sl_gguf_path(m->gguf), (unsigned long long)(o->budget_bytes >> 20),
-                       (unsigned long long)(smallest >> 20));
+        return sl_fail(
+            diag, SL_ERR_BUDGET,
+            "%s: a budget of %llu MiB is too small to run this model even by streaming; the "
+            "smallest that works is %llu MiB (%llu MiB are not weights: a smaller context or batch "
+            "needs less)",
+            sl_gguf_path(m->gguf), (unsigned long long)(o->budget_bytes >> 20),
+            (unsigned long long)(smallest >> 20),
+            (unsigned long long)(sl_align_up(o->fixed_bytes, 1u << 20) >> 20));
     }
     choose_homes(plan, weights_room - ring);
     sl_status st = cut_pieces(plan, target, o->read_alignment_bytes, diag);

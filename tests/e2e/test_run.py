@@ -142,10 +142,14 @@ def called_wrongly():
                       ["run", "--temp", "nan"], ["run", "--vram", "12Q"], ["run", "--vram", "-4G"],
                       ["run", "--seed", "99999999999999999999"], ["run", "-p", "a", "-f", "b"], ["run", "stray"],
                       ["run", "-n", "5000000000"], ["bench", "-r", "0"], ["bench", "-p", "1,x"],
-                      ["bench", "-b", "1000"], ["devices", "--json=1"]):
+                      ["bench", "-b", "1000"], ["bench", "-p", "0", "-n", "0"], ["devices", "--json=1"], ["devices", "stray"],
+                      ["run", "--temp", "-1"], ["run", "--top-p", "1.5"], ["run", "--min-p", "-0.1"],
+                      ["run", "--repeat-penalty", "-2"]):
         sluice(*arguments, code=2)
     err = sluice("run", "-n", "many", code=2).err
     assert "many" in err and "--tokens" in err, err
+    err = sluice("run", "--top-p", "1.5", code=2).err
+    assert "--top-p" in err and "1.5" in err, err
 
 
 # ---- devices, info, tokenize ----
@@ -369,6 +373,18 @@ def run_with_a_full_disk():
 
 
 @test
+def output_that_cannot_be_written():
+    for command in (["run", "-p", PROMPT, "-n", "2", "-m", TINY, "--device", DEVICE], ["tokenize", "-p", "a", "-m", TINY],
+                    ["run", "-p", PROMPT, "-n", "2", "-m", TINY, "--device", DEVICE, "--json"], ["info", TINY],
+                    ["devices", "--json"], ["--help"]):
+        with open("/dev/full", "wb") as full:
+            ended = subprocess.run(SLUICE + command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
+                                   timeout=TIMEOUT_S, check=False)
+        message = ended.stderr.decode(errors="replace")
+        assert ended.returncode == 1 and "standard output: No space left on device" in message, f"{command}: {message}"
+
+
+@test
 def model_missing_or_cut():
     for command in (["run", "-p", "a", "--device", DEVICE], ["info"], ["tokenize", "-p", "a"], ["bench", "-r", "1"]):
         err = sluice(*command, "-m", scratch("no-model.gguf"), code=1).err
@@ -379,6 +395,14 @@ def model_missing_or_cut():
     for size in (0, 10, 1000, len(whole) // 2, len(whole) - 1):
         cut = scratch("cut.gguf", whole[:size])
         assert "cut.gguf" in run("-p", "a", model=cut, code=1).err
+
+
+@test
+def device_by_part_of_its_name():
+    name, = [line["name"] for line in sluice("devices", "--json").json_lines() if line["selector"] == DEVICE]
+    part = name[1:-1].swapcase()
+    ended = sluice("run", "-m", TINY, "-p", "a", "-n", "1", "--device", part, "--json")
+    assert ended.json()["device"] == name and f'asked for as "{part[:64]}"' in ended.err, ended.err
 
 
 @test
