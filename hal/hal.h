@@ -31,8 +31,7 @@ typedef struct sl_semaphore sl_semaphore;
 typedef struct sl_kernel sl_kernel;
 typedef struct sl_commands sl_commands;
 
-/* ---- What a device is and can do
- * ---------------------------------------------------------------------------- */
+/* ---- What a device is and can do ---- */
 
 /* Capability bits (sl_device_caps.features). A kernel row lists those that it needs. */
 #define SL_CAP_SPIRV           (1ull << 0)  /* runs SPIR-V */
@@ -162,8 +161,7 @@ SL_NODISCARD sl_status sl_device_wait_idle(sl_device *device, sl_diag *diag);
 SL_NODISCARD sl_status sl_device_calibrate(sl_device *device, uint64_t *out_device_ns, uint64_t *out_host_ns,
                                            sl_diag *diag);
 
-/* ---- Buffers
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Buffers ---- */
 
 typedef enum sl_memory {
     SL_MEMORY_DEVICE,        /* fast for the device; not mapped */
@@ -187,8 +185,7 @@ uint64_t sl_buffer_address(const sl_buffer *buffer); /* device address of its fi
 void *
 sl_buffer_map(const sl_buffer *buffer); /* host pointer, valid for the buffer's life; NULL: not mapped */
 
-/* ---- Timeline semaphores
- * -------------------------------------------------------------------------------------- */
+/* ---- Timeline semaphores ---- */
 
 /* A 64-bit value that only grows. Signals must raise it. Waiting before the signal is submitted is legal. */
 SL_NODISCARD sl_status sl_semaphore_create(sl_device *device, uint64_t initial, sl_semaphore **out,
@@ -201,8 +198,7 @@ SL_NODISCARD sl_status sl_semaphore_signal(sl_semaphore *semaphore, uint64_t val
 SL_NODISCARD sl_status sl_semaphore_wait(sl_semaphore *semaphore, uint64_t value, uint64_t timeout_ns,
                                          sl_diag *diag);
 
-/* ---- Kernels
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Kernels ---- */
 
 #define SL_PUSH_BYTES_MAX 128
 #define SL_SPEC_MAX       16
@@ -243,8 +239,7 @@ void sl_kernel_destroy(sl_kernel *kernel);
 /* Name of the lowest capability bit in `features` ("storage16"), for messages and `sluice devices`. */
 const char *sl_cap_name(uint64_t features);
 
-/* ---- Command buffers
- * ------------------------------------------------------------------------------------------ */
+/* ---- Command buffers ---- */
 
 typedef enum sl_queue { SL_QUEUE_COMPUTE, SL_QUEUE_TRANSFER } sl_queue;
 

@@ -38,8 +38,7 @@ typedef enum sl_io_kind {
     SL_IO_THREADS, /* pread on threads */
 } sl_io_kind;
 
-/* ---- faults, for tests
- * ------------------------------------------------------------------------------------- */
+/* ---- faults, for tests ---- */
 
 /* One block read that came back from the carrier, before the engine looks at it. */
 typedef struct sl_io_fault_event {
@@ -59,8 +58,7 @@ typedef struct sl_io_fault {
 /* Called on the owner thread, for each block completion, retries included. */
 typedef void (*sl_io_fault_fn)(void *user, const sl_io_fault_event *event, sl_io_fault *fault);
 
-/* ---- engine
- * ------------------------------------------------------------------------------------------------ */
+/* ---- engine ---- */
 
 /* A zeroed struct is a good default. */
 typedef struct sl_io_options {
@@ -125,8 +123,7 @@ SL_NODISCARD sl_status sl_io_engine_release_thread(sl_io_engine *engine, sl_diag
 void sl_io_engine_get_info(const sl_io_engine *engine, sl_io_engine_info *out);
 void sl_io_engine_get_counters(const sl_io_engine *engine, sl_io_counters *out);
 
-/* ---- arenas
- * ------------------------------------------------------------------------------------------------ */
+/* ---- arenas ---- */
 
 enum {
     SL_IO_ARENA_POPULATE = 1, /* back every page with memory now, not at the first touch */
@@ -160,8 +157,7 @@ SL_NODISCARD sl_status sl_io_engine_add_arena(sl_io_engine *engine, sl_io_arena 
  * Errors: ARGUMENT (not added). */
 SL_NODISCARD sl_status sl_io_engine_remove_arena(sl_io_engine *engine, sl_io_arena *arena, sl_diag *diag);
 
-/* ---- files
- * ------------------------------------------------------------------------------------------------- */
+/* ---- files ---- */
 
 typedef struct sl_io_file_info {
     const char *path;    /* lives as long as the file */
@@ -189,8 +185,7 @@ void sl_io_file_get_info(const sl_io_file *file, sl_io_file_info *out); /* any t
  * Errors: NOT_FOUND (deleted), TRUNCATED (shorter, written to, or replaced), IO. Threads: any. */
 SL_NODISCARD sl_status sl_io_file_check(const sl_io_file *file, sl_diag *diag);
 
-/* ---- reads
- * ------------------------------------------------------------------------------------------------- */
+/* ---- reads ---- */
 
 /* The aligned range that covers [offset, offset + length). */
 typedef struct sl_io_range {

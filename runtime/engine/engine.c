@@ -14,8 +14,7 @@
 #define LOAD_BYTES_MIN         (8ull << 20)
 #define LOAD_BYTES_MAX         (64ull << 20)
 
-/* ---- options
- * --------------------------------------------------------------------------------------------------- */
+/* ---- options ---- */
 
 static sl_status default_cache_dir(char **out, sl_diag *diag)
 {
@@ -57,8 +56,7 @@ static sl_status take_options(sl_engine *e, const sl_engine_options *options, sl
     return e->cache_dir ? SL_OK : sl_fail(diag, SL_ERR_NO_MEMORY, "options");
 }
 
-/* ---- model
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- model ---- */
 
 /* The type that most bytes of matrices have. */
 static const char *common_type(const sl_model *m)
@@ -88,8 +86,7 @@ cleanup:
     return st;
 }
 
-/* ---- device
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- device ---- */
 
 static sl_status open_device(sl_engine *e, sl_diag *diag)
 {
@@ -147,8 +144,7 @@ static uint64_t device_budget(const sl_engine *e)
     return free_bytes - free_bytes / 16;
 }
 
-/* ---- memory
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 static sl_status set_limits(sl_engine *e, sl_diag *diag)
 {
@@ -325,8 +321,7 @@ static sl_status start_stream(sl_engine *e, sl_diag *diag)
     return sl_stream_create(&options, &e->stream, diag);
 }
 
-/* ---- open and close
- * -------------------------------------------------------------------------------------------- */
+/* ---- open and close ---- */
 
 sl_engine_test_hooks sl_engine_hooks;
 
@@ -392,8 +387,7 @@ void sl_engine_close(sl_engine *e)
     sl_free(e);
 }
 
-/* ---- facts
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- facts ---- */
 
 static const char *matmul_path(sl_engine *e)
 {

@@ -92,8 +92,7 @@ static sl_status program_for(sl_engine *e, const sl_shape *shape, sl_program **o
     return SL_OK;
 }
 
-/* ---- the batch
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the batch ---- */
 
 static uint32_t *words(sl_range host)
 {
@@ -137,8 +136,7 @@ static sl_status write_batch(sl_engine *e, const sl_pass_input *in, const sl_sha
     return e->host_embeddings ? look_up_rows(e, in, diag) : SL_OK;
 }
 
-/* ---- running
- * --------------------------------------------------------------------------------------------------- */
+/* ---- running ---- */
 
 static sl_status submit_segment(sl_engine *e, const sl_segment *segment, uint64_t first_number, sl_diag *diag)
 {

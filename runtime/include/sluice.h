@@ -26,15 +26,13 @@ extern "C" {
 
 #define SLUICE_VERSION "0.1.0"
 
-/* ---- Messages
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Messages ---- */
 
 /* Lines for people, level 0 errors, 1 warnings, 2 information, 3 everything. Default: warnings to standard
  * error. Prompts and generated text are never in them. Call before other threads use Sluice. */
 void sl_set_log(int level, void (*function)(void *user, int level, const char *line), void *user);
 
-/* ---- Devices
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Devices ---- */
 
 typedef struct sl_device_summary {
     char selector[32]; /* "vulkan:0", "cpu": what sl_engine_options.device takes */
@@ -57,8 +55,7 @@ typedef struct sl_device_summary {
  * devices. */
 sl_status sl_list_devices(sl_device_summary *out, size_t capacity, size_t *out_count, sl_diag *notes);
 
-/* ---- Engine
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Engine ---- */
 
 typedef struct sl_engine sl_engine;
 
@@ -117,8 +114,7 @@ typedef struct sl_engine_stats {
 
 void sl_engine_get_stats(sl_engine *engine, sl_engine_stats *out);
 
-/* ---- Tokens
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Tokens ---- */
 
 #define SL_TOKENIZE_ADD_BOS 1u /* begin with the model's begin token where it wants one */
 #define SL_TOKENIZE_SPECIAL 2u /* text like <|im_start|> becomes its control token */
@@ -140,8 +136,7 @@ sl_status sl_vocabulary_tokenize(sl_vocabulary *vocabulary, const char *text, si
 const char *sl_vocabulary_piece(const sl_vocabulary *vocabulary, uint32_t token, bool special,
                                 size_t *out_length);
 
-/* ---- Model files
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Model files ---- */
 
 /* What a model file holds, without loading it. Strings live until the next callback. */
 typedef struct sl_model_visitor {
@@ -156,8 +151,7 @@ typedef struct sl_model_visitor {
 
 sl_status sl_model_inspect(const char *path, const sl_model_visitor *visitor, sl_diag *diag);
 
-/* ---- Sessions
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Sessions ---- */
 
 typedef struct sl_session sl_session;
 
@@ -226,8 +220,7 @@ sl_status sl_session_generate(sl_session *session, const uint32_t *prompt, size_
                               const sl_generate_options *options, sl_generation *out, sl_diag *diag);
 void sl_generation_clear(sl_generation *generation);
 
-/* ---- Measurement
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Measurement ---- */
 
 /* Ceilings of the engine's device, measured: seconds of work. */
 typedef struct sl_ceilings {
