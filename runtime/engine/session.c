@@ -217,16 +217,17 @@ static sl_status run_step(sl_engine *e, sl_session *const *sessions, const uint3
     const float *logits = NULL;
     SL_TRY(sl_pass_run(e, &in, &next, &logits, diag));
     for (uint32_t i = 0; i < count; i++) {
-        if (in.output == SL_OUTPUT_LOGITS)
-            SL_TRY(sl_session_pick(sessions[i], (float *)logits + (size_t)i * e->model.h.n_vocab,
-                                   &out_next[i], diag));
-        else
+        sessions[i]->length++; /* before picking, for the same reason */
+        if (in.output != SL_OUTPUT_LOGITS)
             out_next[i] = next[i];
+        else if ((st = sl_session_pick(sessions[i], (float *)logits + (size_t)i * e->model.h.n_vocab,
+                                       &out_next[i], diag)) != SL_OK)
+            break;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        sessions[i]->length++;
+    for (uint32_t i = 0; i < count && st == SL_OK; i++)
         sessions[i]->draws++;
-    }
+    for (uint32_t i = 0; i < count && st != SL_OK; i++)
+        sessions[i]->length = positions[i];
 cleanup:
     return st;
 }
