@@ -134,10 +134,10 @@ static uint64_t device_budget(const sl_engine *e)
     sl_memory_report report;
     sl_device_memory(e->device, &report);
     uint64_t free_bytes = info->caps.device_bytes;
-    if (report.driver_budget_bytes)
+    if (report.driver_budget_bytes) /* 1: a full device, as 0 would mean one without a limit */
         free_bytes = report.driver_budget_bytes > report.driver_used_bytes
                          ? report.driver_budget_bytes - report.driver_used_bytes
-                         : 0;
+                         : 1;
     const uint64_t host = available_host_bytes();
     if (host && (info->type == SL_DEVICE_CPU || sl_caps_have(&info->caps, SL_CAP_UNIFIED_MEMORY)))
         free_bytes = SL_MIN(free_bytes, host);
@@ -212,10 +212,14 @@ static sl_status make_plan(sl_engine *e, uint32_t read_alignment, sl_diag *diag)
      */
     e->batch_bytes = sl_batch_lay_out(&e->model, &e->limits, true, 0, &b);
     const bool batch_on_device = batch_memory(e) == SL_MEMORY_DEVICE_MAPPED;
+    uint64_t fixed;
+    if (!sl_checked_add(sl_kv_bytes(&e->model.h, e->limits.sessions, e->options.context_tokens),
+                        e->workspace_bytes + (batch_on_device ? e->batch_bytes : 0), &fixed))
+        return sl_fail(diag, SL_ERR_OVERFLOW, "%s: a KV cache for %u sessions of %u tokens", e->model_path,
+                       e->limits.sessions, e->options.context_tokens);
     const sl_plan_options options = {
         .budget_bytes = device_budget(e),
-        .fixed_bytes = sl_kv_bytes(&e->model.h, e->limits.sessions, e->options.context_tokens) +
-                       e->workspace_bytes + (batch_on_device ? e->batch_bytes : 0),
+        .fixed_bytes = fixed,
         .max_block_bytes = caps->max_buffer_bytes,
         .read_alignment_bytes = read_alignment,
     };
