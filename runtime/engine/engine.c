@@ -325,6 +325,22 @@ static sl_status start_stream(sl_engine *e, sl_diag *diag)
     return sl_stream_create(&options, &e->stream, diag);
 }
 
+/* The variant that large products run with, for people. */
+static void name_matmul_path(sl_engine *e)
+{
+    const sl_device_info *info = sl_device_get_info(e->device);
+    const sl_model_tensor *q = sl_model_find(&e->model, SL_PART_Q, 0);
+    const sl_variant *v = sl_variant_select(SL_K_matmul, (uint32_t)q->file->type, &info->caps);
+    if (sl_caps_have(&info->caps, SL_CAP_HOST_FN))
+        snprintf(e->matmul_path, sizeof e->matmul_path, "host");
+    else if (v && v->matrix)
+        snprintf(e->matmul_path, sizeof e->matmul_path, "cooperative matrix %ux%ux%u", v->matrix >> 16,
+                 v->matrix >> 8 & 255u, v->matrix & 255u);
+    else
+        snprintf(e->matmul_path, sizeof e->matmul_path, "%s",
+                 v && v->needs & SL_CAP_SCALAR_LOADS ? "plain, a row a lane" : "plain");
+}
+
 /* ---- open and close ---- */
 
 sl_engine_test_hooks sl_engine_hooks;
@@ -348,6 +364,7 @@ sl_status sl_engine_open(const sl_engine_options *options, sl_engine **out, sl_d
     SL_TRY(sl_weights_load(e, diag));
     sl_io_engine_get_info(e->io, &e->io_info);
     SL_TRY(start_stream(e, diag));
+    name_matmul_path(e);
     e->load_ms = (double)(sl_now_ns() - begin) / 1e6;
     *out = e;
     return SL_OK;
@@ -393,25 +410,8 @@ void sl_engine_close(sl_engine *e)
 
 /* ---- facts ---- */
 
-static const char *matmul_path(sl_engine *e)
+void sl_engine_get_info(const sl_engine *e, sl_engine_info *out)
 {
-    const sl_device_info *info = sl_device_get_info(e->device);
-    const sl_model_tensor *q = sl_model_find(&e->model, SL_PART_Q, 0);
-    const sl_variant *v = sl_variant_select(SL_K_matmul, (uint32_t)q->file->type, &info->caps);
-    if (sl_caps_have(&info->caps, SL_CAP_HOST_FN))
-        snprintf(e->matmul_path, sizeof e->matmul_path, "host");
-    else if (v && v->matrix)
-        snprintf(e->matmul_path, sizeof e->matmul_path, "cooperative matrix %ux%ux%u", v->matrix >> 16,
-                 v->matrix >> 8 & 255u, v->matrix & 255u);
-    else
-        snprintf(e->matmul_path, sizeof e->matmul_path, "%s",
-                 v && v->needs & SL_CAP_SCALAR_LOADS ? "plain, a row a lane" : "plain");
-    return e->matmul_path;
-}
-
-void sl_engine_get_info(const sl_engine *engine, sl_engine_info *out)
-{
-    const sl_engine *e = engine;
     const sl_device_info *d = sl_device_get_info(e->device);
     const sl_hparams *h = &e->model.h;
     *out = (sl_engine_info){
@@ -444,7 +444,7 @@ void sl_engine_get_info(const sl_engine *engine, sl_engine_info *out)
         .scratch_bytes = e->workspace_bytes + e->batch_bytes,
         .ring_bytes = e->plan.device_ring_bytes,
         .weights_path = e->stream ? "streamed" : "resident",
-        .matmul_path = matmul_path((sl_engine *)engine),
+        .matmul_path = e->matmul_path,
         .load_ms = e->load_ms,
         .io_engine = e->io_info.name,
         .io_note = e->io_info.reason,
