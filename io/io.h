@@ -90,9 +90,8 @@ typedef struct sl_io_engine_info {
     uint32_t alignment_bytes; /* largest alignment of the open files; 4096 without any */
     uint32_t depth, block_bytes, threads; /* as taken; threads is 0 with io_uring */
     uint64_t max_in_flight_bytes;
-    char reason[SL_IO_REASON_BYTES]; /* why it is not all it could be (no io_uring, no registration, no
-                                        direct);
-                                        "" when nothing is missing */
+    /* Why it is not all it could be (no io_uring, no registration, no direct); "" when nothing is missing. */
+    char reason[SL_IO_REASON_BYTES];
 } sl_io_engine_info;
 
 typedef struct sl_io_counters {
@@ -135,8 +134,8 @@ enum {
 typedef struct sl_io_arena_info {
     void *base;          /* zeroed, anonymous, private; never moves; fit for VK_EXT_external_memory_host */
     uint64_t size_bytes; /* the size asked for, rounded up */
-    const char
-        *pages; /* "hugetlb", "transparent huge" (asked for; the kernel decides), "base"; static storage */
+    /* "hugetlb", "transparent huge" (asked for; the kernel decides), "base"; static storage */
+    const char *pages;
 } sl_io_arena_info;
 
 /* Maps memory that rings can register and devices can import. Owns: the caller; destroy it after the engines
@@ -211,7 +210,7 @@ typedef struct sl_io_completion {
     sl_status status; /* OK; TRUNCATED (file ends before the read does); IO; CANCELLED */
     int sys_errno;    /* behind an IO status, or 0 */
     uint64_t bytes;   /* valid bytes at dest. OK: length, or less where the read crosses the end of the file;
-                         else the   part from the start that is known good */
+                         else the part from the start that is known good */
     sl_io_file *file; /* valid until it is closed */
     uint64_t offset;  /* the read's */
     uint64_t error_offset; /* not OK: place in the file where it went wrong */
