@@ -223,7 +223,8 @@ void sl_generation_clear(sl_generation *generation);
 
 /* ---- Measurement ---- */
 
-/* Ceilings of the engine's device, measured: seconds of work. */
+/* Ceilings of the engine's device, measured: seconds of work. Errors: SL_ERR_BUDGET, SL_ERR_DEVICE_MEMORY
+ * when the model leaves too little of the device's memory to measure in. */
 typedef struct sl_ceilings {
     double memory_bytes_per_s; /* of a kernel that streams two arrays in and one out */
     double matmul_flops_per_s; /* of the matrix kernel of prefill: best of F16 and Q4_K, two widths */
