@@ -31,8 +31,7 @@ typedef struct sl_semaphore sl_semaphore;
 typedef struct sl_kernel sl_kernel;
 typedef struct sl_commands sl_commands;
 
-/* ---- What a device is and can do
- * ---------------------------------------------------------------------------- */
+/* ---- What a device is and can do ---- */
 
 /* Capability bits (sl_device_caps.features). A kernel row lists those that it needs. */
 #define SL_CAP_SPIRV           (1ull << 0)  /* runs SPIR-V */
@@ -57,10 +56,8 @@ typedef struct sl_commands sl_commands;
 #define SL_CAP_CALIBRATED_TIME (1ull << 19) /* sl_device_calibrate relates device and host clocks */
 #define SL_CAP_UNIFIED_MEMORY  (1ull << 20) /* device and host memory are the same chips */
 #define SL_CAP_INT_64          (1ull << 21) /* 64-bit integers */
-#define SL_CAP_DEVICE_MAPPED                                                                                 \
-    (1ull << 22)                         /* SL_MEMORY_DEVICE_MAPPED exists (resizable BAR, unified memory)   \
-                                          */
-#define SL_CAP_SCALAR_LOADS (1ull << 23) /* lanes load and store one after another: a CPU */
+#define SL_CAP_DEVICE_MAPPED   (1ull << 22) /* SL_MEMORY_DEVICE_MAPPED exists */
+#define SL_CAP_SCALAR_LOADS    (1ull << 23) /* lanes load and store one after another: a CPU */
 
 typedef enum sl_device_type {
     SL_DEVICE_DISCRETE,
@@ -144,8 +141,8 @@ static inline bool sl_caps_have(const sl_device_caps *caps, uint64_t needs)
 }
 
 typedef struct sl_memory_report {
-    uint64_t device_used_bytes,
-        device_peak_bytes;        /* SL_MEMORY_DEVICE and _DEVICE_MAPPED allocated through this device */
+    /* SL_MEMORY_DEVICE and _DEVICE_MAPPED allocated through this device */
+    uint64_t device_used_bytes, device_peak_bytes;
     uint64_t device_limit_bytes;  /* sl_device_options.device_memory_limit_bytes; 0: none */
     uint64_t host_used_bytes;     /* UPLOAD and READBACK allocations; imports are not counted */
     uint64_t driver_budget_bytes; /* what the driver says may still be used in all; 0: unknown */
@@ -162,8 +159,7 @@ SL_NODISCARD sl_status sl_device_wait_idle(sl_device *device, sl_diag *diag);
 SL_NODISCARD sl_status sl_device_calibrate(sl_device *device, uint64_t *out_device_ns, uint64_t *out_host_ns,
                                            sl_diag *diag);
 
-/* ---- Buffers
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Buffers ---- */
 
 typedef enum sl_memory {
     SL_MEMORY_DEVICE,        /* fast for the device; not mapped */
@@ -184,25 +180,22 @@ SL_NODISCARD sl_status sl_buffer_import(sl_device *device, void *pointer, uint64
 void sl_buffer_destroy(sl_buffer *buffer);
 uint64_t sl_buffer_size(const sl_buffer *buffer);
 uint64_t sl_buffer_address(const sl_buffer *buffer); /* device address of its first byte */
-void *
-sl_buffer_map(const sl_buffer *buffer); /* host pointer, valid for the buffer's life; NULL: not mapped */
+void *sl_buffer_map(const sl_buffer *buffer);        /* host pointer, for its life; NULL: not mapped */
 
-/* ---- Timeline semaphores
- * -------------------------------------------------------------------------------------- */
+/* ---- Timeline semaphores ---- */
 
 /* A 64-bit value that only grows. Signals must raise it. Waiting before the signal is submitted is legal. */
 SL_NODISCARD sl_status sl_semaphore_create(sl_device *device, uint64_t initial, sl_semaphore **out,
                                            sl_diag *diag);
 void sl_semaphore_destroy(sl_semaphore *semaphore);
 SL_NODISCARD sl_status sl_semaphore_value(sl_semaphore *semaphore, uint64_t *out, sl_diag *diag);
-SL_NODISCARD sl_status sl_semaphore_signal(sl_semaphore *semaphore, uint64_t value,
-                                           sl_diag *diag); /* from the host */
+/* From the host. */
+SL_NODISCARD sl_status sl_semaphore_signal(sl_semaphore *semaphore, uint64_t value, sl_diag *diag);
 /* Waits until the value is at least `value`. SL_ERR_TIMEOUT after timeout_ns (UINT64_MAX: for ever). */
 SL_NODISCARD sl_status sl_semaphore_wait(sl_semaphore *semaphore, uint64_t value, uint64_t timeout_ns,
                                          sl_diag *diag);
 
-/* ---- Kernels
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Kernels ---- */
 
 #define SL_PUSH_BYTES_MAX 128
 #define SL_SPEC_MAX       16
@@ -243,16 +236,15 @@ void sl_kernel_destroy(sl_kernel *kernel);
 /* Name of the lowest capability bit in `features` ("storage16"), for messages and `sluice devices`. */
 const char *sl_cap_name(uint64_t features);
 
-/* ---- Command buffers
- * ------------------------------------------------------------------------------------------ */
+/* ---- Command buffers ---- */
 
 typedef enum sl_queue { SL_QUEUE_COMPUTE, SL_QUEUE_TRANSFER } sl_queue;
 
 /* Between begin and end, commands are appended; errors of appending are kept and returned by end. The first
  * command starts only after the submission's waits. Without a barrier, commands may overlap and their writes
  * are not visible to later ones. Submissions to one queue start in order but are ordered by semaphores only.
- * A recording may be submitted again once its earlier submission has completed... or before:
- * SL_COMMANDS_CONCURRENT. */
+ * A recording may be submitted again once its earlier submission has completed; with SL_COMMANDS_CONCURRENT
+ * also before. */
 #define SL_COMMANDS_CONCURRENT 1u /* may be pending more than once at a time */
 
 /* `timestamps` is how many slots sl_commands_timestamp may use. */
@@ -260,8 +252,8 @@ SL_NODISCARD sl_status sl_commands_create(sl_device *device, sl_queue queue, uin
                                           uint32_t timestamps, const char *name, sl_commands **out,
                                           sl_diag *diag);
 void sl_commands_destroy(sl_commands *commands);
-SL_NODISCARD sl_status sl_commands_begin(sl_commands *commands,
-                                         sl_diag *diag); /* drops what was recorded before */
+/* Drops what was recorded before. */
+SL_NODISCARD sl_status sl_commands_begin(sl_commands *commands, sl_diag *diag);
 SL_NODISCARD sl_status sl_commands_end(sl_commands *commands, sl_diag *diag);
 
 void sl_commands_dispatch(sl_commands *commands, sl_kernel *kernel, const void *push, uint32_t groups_x,
@@ -284,8 +276,8 @@ void sl_commands_barrier(sl_commands *commands, sl_barrier barrier);
 void sl_commands_timestamp(sl_commands *commands, uint32_t slot);
 SL_NODISCARD sl_status sl_commands_read_timestamps(sl_commands *commands, uint32_t first, uint32_t count,
                                                    uint64_t *out_ns, sl_diag *diag);
-void sl_commands_label(sl_commands *commands,
-                       const char *name); /* opens a region; NULL closes the last one */
+/* Opens a region for debuggers; NULL closes the last one. */
+void sl_commands_label(sl_commands *commands, const char *name);
 
 typedef struct sl_semaphore_point {
     sl_semaphore *semaphore;
@@ -297,8 +289,7 @@ typedef struct sl_submission {
     uint32_t wait_count;
     sl_commands *const *commands; /* run as if recorded one after another */
     uint32_t command_count;
-    const sl_semaphore_point
-        *signals; /* raised when all commands have finished and their writes are visible */
+    const sl_semaphore_point *signals; /* raised when all has finished and its writes are visible */
     uint32_t signal_count;
 } sl_submission;
 

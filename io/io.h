@@ -38,8 +38,7 @@ typedef enum sl_io_kind {
     SL_IO_THREADS, /* pread on threads */
 } sl_io_kind;
 
-/* ---- faults, for tests
- * ------------------------------------------------------------------------------------- */
+/* ---- faults, for tests ---- */
 
 /* One block read that came back from the carrier, before the engine looks at it. */
 typedef struct sl_io_fault_event {
@@ -59,8 +58,7 @@ typedef struct sl_io_fault {
 /* Called on the owner thread, for each block completion, retries included. */
 typedef void (*sl_io_fault_fn)(void *user, const sl_io_fault_event *event, sl_io_fault *fault);
 
-/* ---- engine
- * ------------------------------------------------------------------------------------------------ */
+/* ---- engine ---- */
 
 /* A zeroed struct is a good default. */
 typedef struct sl_io_options {
@@ -92,9 +90,8 @@ typedef struct sl_io_engine_info {
     uint32_t alignment_bytes; /* largest alignment of the open files; 4096 without any */
     uint32_t depth, block_bytes, threads; /* as taken; threads is 0 with io_uring */
     uint64_t max_in_flight_bytes;
-    char reason[SL_IO_REASON_BYTES]; /* why it is not all it could be (no io_uring, no registration, no
-                                        direct);
-                                        "" when nothing is missing */
+    /* Why it is not all it could be (no io_uring, no registration, no direct); "" when nothing is missing. */
+    char reason[SL_IO_REASON_BYTES];
 } sl_io_engine_info;
 
 typedef struct sl_io_counters {
@@ -125,8 +122,7 @@ SL_NODISCARD sl_status sl_io_engine_release_thread(sl_io_engine *engine, sl_diag
 void sl_io_engine_get_info(const sl_io_engine *engine, sl_io_engine_info *out);
 void sl_io_engine_get_counters(const sl_io_engine *engine, sl_io_counters *out);
 
-/* ---- arenas
- * ------------------------------------------------------------------------------------------------ */
+/* ---- arenas ---- */
 
 enum {
     SL_IO_ARENA_POPULATE = 1, /* back every page with memory now, not at the first touch */
@@ -138,8 +134,8 @@ enum {
 typedef struct sl_io_arena_info {
     void *base;          /* zeroed, anonymous, private; never moves; fit for VK_EXT_external_memory_host */
     uint64_t size_bytes; /* the size asked for, rounded up */
-    const char
-        *pages; /* "hugetlb", "transparent huge" (asked for; the kernel decides), "base"; static storage */
+    /* "hugetlb", "transparent huge" (asked for; the kernel decides), "base"; static storage */
+    const char *pages;
 } sl_io_arena_info;
 
 /* Maps memory that rings can register and devices can import. Owns: the caller; destroy it after the engines
@@ -160,8 +156,7 @@ SL_NODISCARD sl_status sl_io_engine_add_arena(sl_io_engine *engine, sl_io_arena 
  * Errors: ARGUMENT (not added). */
 SL_NODISCARD sl_status sl_io_engine_remove_arena(sl_io_engine *engine, sl_io_arena *arena, sl_diag *diag);
 
-/* ---- files
- * ------------------------------------------------------------------------------------------------- */
+/* ---- files ---- */
 
 typedef struct sl_io_file_info {
     const char *path;    /* lives as long as the file */
@@ -189,8 +184,7 @@ void sl_io_file_get_info(const sl_io_file *file, sl_io_file_info *out); /* any t
  * Errors: NOT_FOUND (deleted), TRUNCATED (shorter, written to, or replaced), IO. Threads: any. */
 SL_NODISCARD sl_status sl_io_file_check(const sl_io_file *file, sl_diag *diag);
 
-/* ---- reads
- * ------------------------------------------------------------------------------------------------- */
+/* ---- reads ---- */
 
 /* The aligned range that covers [offset, offset + length). */
 typedef struct sl_io_range {
@@ -216,7 +210,7 @@ typedef struct sl_io_completion {
     sl_status status; /* OK; TRUNCATED (file ends before the read does); IO; CANCELLED */
     int sys_errno;    /* behind an IO status, or 0 */
     uint64_t bytes;   /* valid bytes at dest. OK: length, or less where the read crosses the end of the file;
-                         else the   part from the start that is known good */
+                         else the part from the start that is known good */
     sl_io_file *file; /* valid until it is closed */
     uint64_t offset;  /* the read's */
     uint64_t error_offset; /* not OK: place in the file where it went wrong */

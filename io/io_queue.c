@@ -17,8 +17,7 @@
 #include "hal/base/checked.h"
 #include "hal/base/clock.h"
 
-/* ---- tables and lists
- * -------------------------------------------------------------------------------------- */
+/* ---- tables and lists ---- */
 
 sl_status sl_io_queue_create(sl_io_engine *e, sl_diag *diag)
 {
@@ -89,8 +88,7 @@ static void block_free(sl_io_engine *e, sl_io_block *b)
     e->free_blocks = b;
 }
 
-/* ---- ends of blocks and requests
- * --------------------------------------------------------------------------- */
+/* ---- ends of blocks and requests ---- */
 
 static void request_finish(sl_io_engine *e, sl_io_request *r)
 {
@@ -251,8 +249,7 @@ void sl_io_block_arrived(sl_io_engine *e, sl_io_block *b, int64_t result)
     block_settle(e, b);
 }
 
-/* ---- issuing
- * ----------------------------------------------------------------------------------------------- */
+/* ---- issuing ---- */
 
 static void block_start(sl_io_engine *e, sl_io_block *b)
 {
@@ -342,8 +339,7 @@ static sl_status turn(sl_io_engine *e, uint64_t deadline_ns, sl_diag *diag)
     return e->carrier->flush(e, diag);
 }
 
-/* ---- calls
- * ------------------------------------------------------------------------------------------------- */
+/* ---- calls ---- */
 
 sl_status sl_io_superset(uint64_t offset, uint64_t length, uint64_t alignment, sl_io_range *out,
                          sl_diag *diag)
@@ -565,8 +561,7 @@ sl_status sl_io_completion_fail(const sl_io_completion *c, sl_diag *diag)
     }
 }
 
-/* ---- one read, waited for
- * ---------------------------------------------------------------------------------- */
+/* ---- one read, waited for ---- */
 
 static sl_status sync_wait(sl_io_engine *e, const sl_io_read *read, uint64_t *out_bytes, sl_diag *diag)
 {

@@ -29,8 +29,7 @@ typedef struct uring {
     uint64_t registered_bytes;
 } uring;
 
-/* ---- does it work here
- * ------------------------------------------------------------------------------------- */
+/* ---- does it work here ---- */
 
 static sl_status probe_fail(int err, const char *what, sl_diag *diag)
 {
@@ -103,8 +102,7 @@ cleanup:
     return st;
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 /* Empty tables that later files and buffers are put into one by one. Before Linux 5.13 there are none for
  * buffers and before 5.19 no sparse ones: then reads go without. */
@@ -165,8 +163,7 @@ static void uring_close(sl_io_engine *e)
     e->carrier_state = NULL;
 }
 
-/* ---- registration
- * ------------------------------------------------------------------------------------------ */
+/* ---- registration ---- */
 
 static void uring_add_file(sl_io_engine *e, sl_io_file *f)
 {
@@ -291,8 +288,7 @@ static int buffer_of(const sl_io_engine *e, const char *p, uint64_t size)
     return -1;
 }
 
-/* ---- blocks
- * ------------------------------------------------------------------------------------------------ */
+/* ---- blocks ---- */
 
 static void uring_start(sl_io_engine *e, sl_io_block *b)
 {

@@ -7,8 +7,9 @@
  *
  * Batch arrays (u32 each, one entry a token of the batch, written before each submission):
  *   tokens[T]     token id
- *   positions[T]  position of the token in its sequence; SL_NO_POSITION: padding, whose results nobody reads
- * and which must not touch the KV cache sequences[T]  row of the block table
+ *   positions[T]  position of the token in its sequence; SL_NO_POSITION: padding, which must not touch the KV
+ *                 cache and whose results nobody reads
+ *   sequences[T]  row of the block table
  * block_table[sequence][table_stride]: page numbers (u32) of a sequence, in order.
  * KV cache of one layer, k and v each: f16 [page][G][SL_KV_PAGE_TOKENS][D].
  */

@@ -12,8 +12,7 @@
 #define DEFAULT_MODEL "sluice/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 enum { OPTIONS_MAX = 48 };
 
-/* ---- options
- * --------------------------------------------------------------------------------------------------- */
+/* ---- options ---- */
 
 static void print_help(const command *c, const option_spec *options)
 {
@@ -140,8 +139,7 @@ int cli_parse(const command *c, const option_spec *options, int *argc, char **ar
     return -1;
 }
 
-/* ---- messages
- * -------------------------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 
 int cli_fail(const sl_diag *diag)
 {
@@ -197,8 +195,7 @@ void cli_progress(void *user, uint64_t done, uint64_t total)
     fflush(stderr);
 }
 
-/* ---- files
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- files ---- */
 
 const char *cli_model(const char *given)
 {

@@ -1,7 +1,8 @@
 /* cli.h - what the subcommands share: options, errors, exit codes, sizes.
  *
- * A subcommand is one file with a sl_command; its line in cli.c makes it known. Exit codes: 0 it worked, 1 it
- * failed, 2 it was called wrongly. Results go to standard output, everything else to standard error.
+ * A subcommand is one file with a `command`; its lines below and in main.c make it known. Exit codes: 0 it
+ * worked, 1 it failed, 2 it was called wrongly. Results go to standard output, everything else to standard
+ * error.
  */
 #ifndef SL_TOOLS_CLI_H
 #define SL_TOOLS_CLI_H

@@ -14,8 +14,7 @@
 #define LOAD_BYTES_MIN         (8ull << 20)
 #define LOAD_BYTES_MAX         (64ull << 20)
 
-/* ---- options
- * --------------------------------------------------------------------------------------------------- */
+/* ---- options ---- */
 
 static sl_status default_cache_dir(char **out, sl_diag *diag)
 {
@@ -57,8 +56,7 @@ static sl_status take_options(sl_engine *e, const sl_engine_options *options, sl
     return e->cache_dir ? SL_OK : sl_fail(diag, SL_ERR_NO_MEMORY, "options");
 }
 
-/* ---- model
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- model ---- */
 
 /* The type that most bytes of matrices have. */
 static const char *common_type(const sl_model *m)
@@ -88,8 +86,7 @@ cleanup:
     return st;
 }
 
-/* ---- device
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- device ---- */
 
 static sl_status open_device(sl_engine *e, sl_diag *diag)
 {
@@ -137,18 +134,17 @@ static uint64_t device_budget(const sl_engine *e)
     sl_memory_report report;
     sl_device_memory(e->device, &report);
     uint64_t free_bytes = info->caps.device_bytes;
-    if (report.driver_budget_bytes)
+    if (report.driver_budget_bytes) /* 1: a full device, as 0 would mean one without a limit */
         free_bytes = report.driver_budget_bytes > report.driver_used_bytes
                          ? report.driver_budget_bytes - report.driver_used_bytes
-                         : 0;
+                         : 1;
     const uint64_t host = available_host_bytes();
     if (host && (info->type == SL_DEVICE_CPU || sl_caps_have(&info->caps, SL_CAP_UNIFIED_MEMORY)))
         free_bytes = SL_MIN(free_bytes, host);
     return free_bytes - free_bytes / 16;
 }
 
-/* ---- memory
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 static sl_status set_limits(sl_engine *e, sl_diag *diag)
 {
@@ -216,10 +212,14 @@ static sl_status make_plan(sl_engine *e, uint32_t read_alignment, sl_diag *diag)
      */
     e->batch_bytes = sl_batch_lay_out(&e->model, &e->limits, true, 0, &b);
     const bool batch_on_device = batch_memory(e) == SL_MEMORY_DEVICE_MAPPED;
+    uint64_t fixed;
+    if (!sl_checked_add(sl_kv_bytes(&e->model.h, e->limits.sessions, e->options.context_tokens),
+                        e->workspace_bytes + (batch_on_device ? e->batch_bytes : 0), &fixed))
+        return sl_fail(diag, SL_ERR_OVERFLOW, "%s: a KV cache for %u sessions of %u tokens", e->model_path,
+                       e->limits.sessions, e->options.context_tokens);
     const sl_plan_options options = {
         .budget_bytes = device_budget(e),
-        .fixed_bytes = sl_kv_bytes(&e->model.h, e->limits.sessions, e->options.context_tokens) +
-                       e->workspace_bytes + (batch_on_device ? e->batch_bytes : 0),
+        .fixed_bytes = fixed,
         .max_block_bytes = caps->max_buffer_bytes,
         .read_alignment_bytes = read_alignment,
     };
@@ -325,8 +325,23 @@ static sl_status start_stream(sl_engine *e, sl_diag *diag)
     return sl_stream_create(&options, &e->stream, diag);
 }
 
-/* ---- open and close
- * -------------------------------------------------------------------------------------------- */
+/* The variant that large products run with, for people. */
+static void name_matmul_path(sl_engine *e)
+{
+    const sl_device_info *info = sl_device_get_info(e->device);
+    const sl_model_tensor *q = sl_model_find(&e->model, SL_PART_Q, 0);
+    const sl_variant *v = sl_variant_select(SL_K_matmul, (uint32_t)q->file->type, &info->caps);
+    if (sl_caps_have(&info->caps, SL_CAP_HOST_FN))
+        snprintf(e->matmul_path, sizeof e->matmul_path, "host");
+    else if (v && v->matrix)
+        snprintf(e->matmul_path, sizeof e->matmul_path, "cooperative matrix %ux%ux%u", v->matrix >> 16,
+                 v->matrix >> 8 & 255u, v->matrix & 255u);
+    else
+        snprintf(e->matmul_path, sizeof e->matmul_path, "%s",
+                 v && v->needs & SL_CAP_SCALAR_LOADS ? "plain, a row a lane" : "plain");
+}
+
+/* ---- open and close ---- */
 
 sl_engine_test_hooks sl_engine_hooks;
 
@@ -349,6 +364,7 @@ sl_status sl_engine_open(const sl_engine_options *options, sl_engine **out, sl_d
     SL_TRY(sl_weights_load(e, diag));
     sl_io_engine_get_info(e->io, &e->io_info);
     SL_TRY(start_stream(e, diag));
+    name_matmul_path(e);
     e->load_ms = (double)(sl_now_ns() - begin) / 1e6;
     *out = e;
     return SL_OK;
@@ -392,28 +408,10 @@ void sl_engine_close(sl_engine *e)
     sl_free(e);
 }
 
-/* ---- facts
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- facts ---- */
 
-static const char *matmul_path(sl_engine *e)
+void sl_engine_get_info(const sl_engine *e, sl_engine_info *out)
 {
-    const sl_device_info *info = sl_device_get_info(e->device);
-    const sl_model_tensor *q = sl_model_find(&e->model, SL_PART_Q, 0);
-    const sl_variant *v = sl_variant_select(SL_K_matmul, (uint32_t)q->file->type, &info->caps);
-    if (sl_caps_have(&info->caps, SL_CAP_HOST_FN))
-        snprintf(e->matmul_path, sizeof e->matmul_path, "host");
-    else if (v && v->matrix)
-        snprintf(e->matmul_path, sizeof e->matmul_path, "cooperative matrix %ux%ux%u", v->matrix >> 16,
-                 v->matrix >> 8 & 255u, v->matrix & 255u);
-    else
-        snprintf(e->matmul_path, sizeof e->matmul_path, "%s",
-                 v && v->needs & SL_CAP_SCALAR_LOADS ? "plain, a row a lane" : "plain");
-    return e->matmul_path;
-}
-
-void sl_engine_get_info(const sl_engine *engine, sl_engine_info *out)
-{
-    const sl_engine *e = engine;
     const sl_device_info *d = sl_device_get_info(e->device);
     const sl_hparams *h = &e->model.h;
     *out = (sl_engine_info){
@@ -446,7 +444,7 @@ void sl_engine_get_info(const sl_engine *engine, sl_engine_info *out)
         .scratch_bytes = e->workspace_bytes + e->batch_bytes,
         .ring_bytes = e->plan.device_ring_bytes,
         .weights_path = e->stream ? "streamed" : "resident",
-        .matmul_path = matmul_path((sl_engine *)engine),
+        .matmul_path = e->matmul_path,
         .load_ms = e->load_ms,
         .io_engine = e->io_info.name,
         .io_note = e->io_info.reason,

@@ -67,7 +67,6 @@ sl_buffer *sl_staging_ready(sl_staging *staging, uint64_t offset, uint64_t size_
 
 typedef struct sl_program {
     sl_shape shape;
-    sl_step step;
     sl_recording recording;
     uint64_t last_used;
 } sl_program;

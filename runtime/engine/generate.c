@@ -73,7 +73,7 @@ static bool show(writer *w, size_t until)
     return w->o->text(w->o->user, w->out->text + from, until - from);
 }
 
-/* Adds bytes that are whole characters; *out_finish is set and false returned when the generation ends here.
+/* Adds bytes that are whole characters. When the generation ends with them, sets the finish and *out_stopped.
  */
 static sl_status write_text(writer *w, const char *bytes, size_t n, bool *out_stopped, sl_diag *diag)
 {

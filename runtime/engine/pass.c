@@ -29,7 +29,6 @@ static void program_destroy(sl_program *program)
 {
     if (!program) return;
     sl_recording_clear(&program->recording);
-    sl_step_clear(&program->step);
     sl_free(program);
 }
 
@@ -61,13 +60,14 @@ static sl_status record(sl_engine *e, const sl_shape *shape, sl_program **out, s
         result.source_offset = e->layout.work.next.begin - sl_buffer_address(e->workspace);
         result.size_bytes = (uint64_t)shape->n_outputs * sizeof(uint32_t);
     }
+    sl_step step = {0};
     sl_status st;
-    SL_TRY(sl_step_build(&e->layout, e->kernels, shape, &p->step, diag));
-    SL_TRY(sl_record(e->device, &p->step, e->plan.stage_count, &result, &p->recording, diag));
+    SL_TRY(sl_step_build(&e->layout, e->kernels, shape, &step, diag));
+    SL_TRY(sl_record(e->device, &step, e->plan.stage_count, &result, &p->recording, diag));
     *out = p;
-    return SL_OK;
 cleanup:
-    program_destroy(p);
+    sl_step_clear(&step); /* the recording has its own copies of the push blocks */
+    if (st != SL_OK) program_destroy(p);
     return st;
 }
 
@@ -92,8 +92,7 @@ static sl_status program_for(sl_engine *e, const sl_shape *shape, sl_program **o
     return SL_OK;
 }
 
-/* ---- the batch
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the batch ---- */
 
 static uint32_t *words(sl_range host)
 {
@@ -137,8 +136,7 @@ static sl_status write_batch(sl_engine *e, const sl_pass_input *in, const sl_sha
     return e->host_embeddings ? look_up_rows(e, in, diag) : SL_OK;
 }
 
-/* ---- running
- * --------------------------------------------------------------------------------------------------- */
+/* ---- running ---- */
 
 static sl_status submit_segment(sl_engine *e, const sl_segment *segment, uint64_t first_number, sl_diag *diag)
 {

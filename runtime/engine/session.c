@@ -80,13 +80,13 @@ static void commit(sl_session *s, const uint32_t *tokens, size_t count)
     s->length += (uint32_t)count;
 }
 
-/* One pass over `count` tokens of one session, `n_outputs` of them, the last ones, with results. */
+/* One pass over `count` tokens of one session, which has room for them; `n_outputs` of them, the last ones,
+ * with results. */
 static sl_status run_chunk(sl_session *s, const uint32_t *tokens, uint32_t count, uint32_t n_outputs,
                            sl_output output, const uint32_t **out_next, const float **out_logits,
                            sl_diag *diag)
 {
     sl_engine *e = s->engine;
-    sl_status st;
     uint32_t *positions = sl_calloc(3, (size_t)count * sizeof(uint32_t));
     if (!positions) return sl_fail(diag, SL_ERR_NO_MEMORY, "batch of %u tokens", count);
     uint32_t *sequences = positions + count, *out_index = sequences + count;
@@ -106,10 +106,8 @@ static sl_status run_chunk(sl_session *s, const uint32_t *tokens, uint32_t count
         .output = n_outputs ? output : SL_OUTPUT_NONE,
         .prefill = true,
     };
-    SL_TRY(reserve(s, count, diag));
-    SL_TRY(sl_pass_run(e, &in, out_next, out_logits, diag));
-    commit(s, tokens, count);
-cleanup:
+    sl_status st = sl_pass_run(e, &in, out_next, out_logits, diag);
+    if (st == SL_OK) commit(s, tokens, count);
     sl_free(positions);
     return st;
 }
@@ -128,7 +126,6 @@ sl_status sl_session_eval(sl_session *s, const uint32_t *tokens, size_t count, f
         SL_TRY(run_chunk(s, tokens + i, n, logits ? n : 0, SL_OUTPUT_LOGITS, NULL, &rows, diag));
         if (logits)
             memcpy(logits + i * e->model.h.n_vocab, rows, (size_t)n * e->model.h.n_vocab * sizeof *logits);
-        SL_TRY(reserve(s, count - i - n, diag));
     }
     return SL_OK;
 cleanup:
@@ -217,16 +214,17 @@ static sl_status run_step(sl_engine *e, sl_session *const *sessions, const uint3
     const float *logits = NULL;
     SL_TRY(sl_pass_run(e, &in, &next, &logits, diag));
     for (uint32_t i = 0; i < count; i++) {
-        if (in.output == SL_OUTPUT_LOGITS)
-            SL_TRY(sl_session_pick(sessions[i], (float *)logits + (size_t)i * e->model.h.n_vocab,
-                                   &out_next[i], diag));
-        else
+        sessions[i]->length++; /* before picking, for the same reason */
+        if (in.output != SL_OUTPUT_LOGITS)
             out_next[i] = next[i];
+        else if ((st = sl_session_pick(sessions[i], (float *)logits + (size_t)i * e->model.h.n_vocab,
+                                       &out_next[i], diag)) != SL_OK)
+            break;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        sessions[i]->length++;
+    for (uint32_t i = 0; i < count && st == SL_OK; i++)
         sessions[i]->draws++;
-    }
+    for (uint32_t i = 0; i < count && st != SL_OK; i++)
+        sessions[i]->length = positions[i];
 cleanup:
     return st;
 }

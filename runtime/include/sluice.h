@@ -26,15 +26,13 @@ extern "C" {
 
 #define SLUICE_VERSION "0.1.0"
 
-/* ---- Messages
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Messages ---- */
 
 /* Lines for people, level 0 errors, 1 warnings, 2 information, 3 everything. Default: warnings to standard
  * error. Prompts and generated text are never in them. Call before other threads use Sluice. */
 void sl_set_log(int level, void (*function)(void *user, int level, const char *line), void *user);
 
-/* ---- Devices
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Devices ---- */
 
 typedef struct sl_device_summary {
     char selector[32]; /* "vulkan:0", "cpu": what sl_engine_options.device takes */
@@ -57,13 +55,12 @@ typedef struct sl_device_summary {
  * devices. */
 sl_status sl_list_devices(sl_device_summary *out, size_t capacity, size_t *out_count, sl_diag *notes);
 
-/* ---- Engine
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Engine ---- */
 
 typedef struct sl_engine sl_engine;
 
-/* `done` of `total` bytes of weights are on the device. Called on the engine's thread, many times a second.
- */
+/* `done` of `total` bytes of weights are on the device. Called on the engine's thread, many times a second
+ * while sl_engine_open runs. */
 typedef void (*sl_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
 
 typedef struct sl_engine_options {
@@ -97,7 +94,7 @@ typedef struct sl_engine_info {
     uint64_t resident_bytes, streamed_bytes; /* weights on the device; weights read anew in every pass */
     uint64_t kv_bytes, scratch_bytes, ring_bytes;
     const char *weights_path; /* "resident" or "streamed" */
-    const char *matmul_path;  /* variant that large products run with: "coopmat 16x16x16", "plain", "host" */
+    const char *matmul_path;  /* large products: "cooperative matrix 16x16x16", "plain", "host", ... */
     double load_ms;
     const char *io_engine; /* "io_uring", "threads" */
     const char *io_note;   /* what is missing of direct or registered i/o, and why; "" when nothing */
@@ -117,8 +114,7 @@ typedef struct sl_engine_stats {
 
 void sl_engine_get_stats(sl_engine *engine, sl_engine_stats *out);
 
-/* ---- Tokens
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Tokens ---- */
 
 #define SL_TOKENIZE_ADD_BOS 1u /* begin with the model's begin token where it wants one */
 #define SL_TOKENIZE_SPECIAL 2u /* text like <|im_start|> becomes its control token */
@@ -140,8 +136,7 @@ sl_status sl_vocabulary_tokenize(sl_vocabulary *vocabulary, const char *text, si
 const char *sl_vocabulary_piece(const sl_vocabulary *vocabulary, uint32_t token, bool special,
                                 size_t *out_length);
 
-/* ---- Model files
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Model files ---- */
 
 /* What a model file holds, without loading it. Strings live until the next callback. */
 typedef struct sl_model_visitor {
@@ -156,8 +151,7 @@ typedef struct sl_model_visitor {
 
 sl_status sl_model_inspect(const char *path, const sl_model_visitor *visitor, sl_diag *diag);
 
-/* ---- Sessions
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Sessions ---- */
 
 typedef struct sl_session sl_session;
 
@@ -220,20 +214,20 @@ typedef struct sl_generation {
     uint32_t decode_steps;
 } sl_generation;
 
-/* Appends the prompt, then samples token after token. count may be 0 when the session is not empty... a
- * session without any token needs at least one. On failure *out holds what was generated before it. */
+/* Appends the prompt, then samples token after token. Errors: SL_ERR_ARGUMENT when the prompt is empty (there
+ * is no token to continue from, even where the session has some), SL_ERR_CONTEXT_FULL when it does not fit.
+ * On failure *out holds what was generated before it; give it to sl_generation_clear in any case. */
 sl_status sl_session_generate(sl_session *session, const uint32_t *prompt, size_t count,
                               const sl_generate_options *options, sl_generation *out, sl_diag *diag);
 void sl_generation_clear(sl_generation *generation);
 
-/* ---- Measurement
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Measurement ---- */
 
-/* Ceilings of the engine's device, measured: seconds of work. */
+/* Ceilings of the engine's device, measured: seconds of work. Errors: SL_ERR_BUDGET, SL_ERR_DEVICE_MEMORY
+ * when the model leaves too little of the device's memory to measure in. */
 typedef struct sl_ceilings {
     double memory_bytes_per_s; /* of a kernel that streams two arrays in and one out */
-    double
-        matmul_flops_per_s; /* the matrix kernel that this engine's prefill uses, f16 weights, large shape */
+    double matmul_flops_per_s; /* of the matrix kernel of prefill: best of F16 and Q4_K, two widths */
 } sl_ceilings;
 
 sl_status sl_engine_measure_ceilings(sl_engine *engine, sl_ceilings *out, sl_diag *diag);

@@ -16,7 +16,9 @@ static uint64_t page_bytes(const sl_hparams *h)
 
 uint64_t sl_kv_bytes(const sl_hparams *h, uint32_t sessions, uint32_t context_tokens)
 {
-    return 2ull * h->n_layers * sessions * pages_for(context_tokens) * page_bytes(h);
+    uint64_t bytes;
+    const uint64_t pages = (uint64_t)sessions * pages_for(context_tokens);
+    return sl_checked_mul(2ull * h->n_layers * page_bytes(h), pages, &bytes) ? bytes : UINT64_MAX;
 }
 
 sl_status sl_kv_create(sl_device *device, const sl_hparams *h, uint32_t sessions, uint32_t context_tokens,

@@ -26,7 +26,7 @@ typedef struct sl_kv_table {
 } sl_kv_table;
 
 /* Bytes on the device for `sessions` of `context_tokens` each: 2 * 2 * layers * tokens (in whole pages) * kv
- * heads * head size. */
+ * heads * head size. UINT64_MAX when that is more than 64 bits hold. */
 uint64_t sl_kv_bytes(const sl_hparams *h, uint32_t sessions, uint32_t context_tokens);
 
 SL_NODISCARD sl_status sl_kv_create(sl_device *device, const sl_hparams *h, uint32_t sessions,

@@ -1,8 +1,8 @@
 /* arch.h - what distinguishes one family of transformers from another, as data for the one builder
  * (runtime/step).
  *
- * To add a family: a file arch_<name>.c with one constant and a page of prose, and its line in arch.c.
- */
+ * To add a family: a file arch_<name>.c with one constant and its prose, and its line in
+ * arch_list.h. */
 #ifndef SL_RUNTIME_MODEL_ARCH_H
 #define SL_RUNTIME_MODEL_ARCH_H
 
@@ -14,10 +14,7 @@ typedef enum sl_rope_order {
     SL_ROPE_NEOX,   /* rotates pairs (i, i + n/2) */
 } sl_rope_order;
 
-typedef enum sl_activation {
-    SL_ACTIVATION_SILU,
-    SL_ACTIVATION_GELU
-} sl_activation; /* = SL_ACT_* of push.h */
+typedef enum sl_activation { SL_ACTIVATION_SILU, SL_ACTIVATION_GELU } sl_activation;
 
 typedef struct sl_arch {
     const char *name; /* general.architecture, and the prefix of its keys */

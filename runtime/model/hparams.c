@@ -1,6 +1,7 @@
 #include "runtime/model/hparams.h"
 
 #include "hal/base/checked.h"
+#include "shaders/registry.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -43,6 +44,15 @@ static sl_status get_u32_or(reader *r, const char *suffix, uint32_t fallback, ui
     if (sl_gguf_find(r->gguf, key_of(r, suffix))) return get_u32(r, suffix, low, high, out);
     *out = fallback;
     return SL_OK;
+}
+
+/* The length of a row that kernels read: in vectors of four. */
+static sl_status get_width(reader *r, const char *suffix, uint32_t *out)
+{
+    sl_status st = get_u32(r, suffix, 1, 1u << 20, out);
+    if (st != SL_OK || *out % 4 == 0) return st;
+    return sl_fail(r->diag, SL_ERR_UNSUPPORTED, "%s: %s is %u; the kernels need a multiple of 4",
+                   sl_gguf_path(r->gguf), key_of(r, suffix), *out);
 }
 
 static sl_status get_f32_or(reader *r, const char *suffix, float fallback, float *out)
@@ -126,6 +136,22 @@ static sl_status read_rope(reader *r, sl_hparams *h)
     return SL_OK;
 }
 
+/* Attention kernels are compiled for a head size each. */
+static sl_status check_head_size(reader *r, uint32_t head_dim)
+{
+    char sizes[64] = "";
+    uint32_t last = 0;
+    for (size_t i = 0; i < sl_variant_count; i++) {
+        const sl_variant *v = &sl_variants[i];
+        if (v->kernel != SL_K_attention_prefill || v->key <= last) continue;
+        if (v->key == head_dim) return SL_OK;
+        const size_t at = strlen(sizes);
+        snprintf(sizes + at, sizeof sizes - at, " %u", last = v->key);
+    }
+    return sl_fail(r->diag, SL_ERR_UNSUPPORTED, "%s: %s is %u; there are kernels for%s",
+                   sl_gguf_path(r->gguf), key_of(r, "attention.key_length"), head_dim, sizes);
+}
+
 static sl_status read_attention(reader *r, sl_hparams *h)
 {
     sl_status st;
@@ -142,6 +168,7 @@ static sl_status read_attention(reader *r, sl_hparams *h)
     uint32_t value_length;
     if ((st = get_u32_or(r, "attention.key_length", h->n_embd / h->n_heads, 1, 1024, &h->head_dim)) !=
             SL_OK ||
+        (st = check_head_size(r, h->head_dim)) != SL_OK ||
         (st = get_u32_or(r, "attention.value_length", h->head_dim, 1, 1024, &value_length)) != SL_OK)
         return st;
     if (value_length != h->head_dim)
@@ -162,7 +189,7 @@ static sl_status read_experts(reader *r, sl_hparams *h)
     sl_status st;
     if ((st = get_u32(r, "expert_count", 1, SL_MODEL_EXPERTS_MAX, &h->n_experts)) != SL_OK ||
         (st = get_u32(r, "expert_used_count", 1, SL_MODEL_USED_MAX, &h->n_used)) != SL_OK ||
-        (st = get_u32(r, "expert_feed_forward_length", 1, 1u << 20, &h->n_expert_ff)) != SL_OK ||
+        (st = get_width(r, "expert_feed_forward_length", &h->n_expert_ff)) != SL_OK ||
         (st = get_f32_or(r, "expert_weights_scale", 1.0f, &h->expert_scale)) != SL_OK)
         return st;
     if (h->n_used > h->n_experts) return bad(r, "expert_used_count", h->n_used, "is above expert_count");
@@ -201,14 +228,14 @@ sl_status sl_hparams_read(const sl_gguf *gguf, const sl_arch **out_arch, sl_hpar
     *h = (sl_hparams){0};
     reader r = {.gguf = gguf, .arch = arch, .diag = diag};
     if ((st = get_u32(&r, "block_count", 1, SL_MODEL_LAYERS_MAX, &h->n_layers)) != SL_OK ||
-        (st = get_u32(&r, "embedding_length", 4, 1u << 20, &h->n_embd)) != SL_OK ||
+        (st = get_width(&r, "embedding_length", &h->n_embd)) != SL_OK ||
         (st = get_u32_or(&r, "context_length", 4096, 1, 1u << 30, &h->trained_context_tokens)) != SL_OK ||
         (st = read_vocabulary(&r, h)) != SL_OK || (st = read_attention(&r, h)) != SL_OK ||
         (st = read_rope(&r, h)) != SL_OK)
         return st;
     if (arch->moe)
         st = read_experts(&r, h);
-    else if ((st = get_u32(&r, "feed_forward_length", 1, 1u << 20, &h->n_ff)) == SL_OK)
+    else if ((st = get_width(&r, "feed_forward_length", &h->n_ff)) == SL_OK)
         st = same_in_all_layers(&r, "feed_forward_length", h->n_layers, h->n_ff);
     if (st != SL_OK) return st;
     h->embedding_scale = arch->scale_embedding ? sqrtf((float)h->n_embd) : 1.0f;

@@ -1,5 +1,5 @@
-/* hparams.h - a model's sizes from its metadata, checked against each other and against what kernels can do.
- */
+/* hparams.h - a model's sizes from its metadata, checked against each other and against what kernels
+ * can do. */
 #ifndef SL_RUNTIME_MODEL_HPARAMS_H
 #define SL_RUNTIME_MODEL_HPARAMS_H
 

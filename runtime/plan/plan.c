@@ -11,9 +11,8 @@ static const uint64_t stage_targets[] = {64ull << 20,  32ull << 20,  16ull << 20
                                          4ull << 20,   2ull << 20,   1ull << 20,  512ull << 10,
                                          256ull << 10, 128ull << 10, 64ull << 10};
 enum { RING_STAGES = 3, ROW_GRANULE = 32 };
-#define RING_SHARE                                                                                           \
-    4 /* a ring takes at most 1/RING_SHARE of the room for weights, while there is a choice                  \
-       */
+/* A ring takes at most 1/RING_SHARE of the room for weights, while there is a choice. */
+#define RING_SHARE 4
 
 /* Matrices in the order in which whole kinds are made resident. */
 static const sl_part pin_order[] = {SL_PART_K,          SL_PART_V,

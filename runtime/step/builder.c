@@ -19,8 +19,7 @@ typedef struct builder {
     uint32_t stage; /* latest stage of streamed weights that was needed */
 } builder;
 
-/* ---- phases
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- phases ---- */
 
 static sl_status add_phase(builder *b, const char *label, sl_kernel_id id, uint32_t key, const uint32_t *spec,
                            uint32_t spec_count, const void *push, size_t push_bytes, sl_phase **out)
@@ -72,8 +71,7 @@ static uint64_t streamed(builder *b, uint32_t piece)
     return b->l->ring_address + plan->pieces[piece].device_offset;
 }
 
-/* ---- operations
- * ------------------------------------------------------------------------------------------------ */
+/* ---- operations ---- */
 
 typedef struct product {
     const char *label;
@@ -426,8 +424,7 @@ static sl_status emit_moe_combine(builder *b, sl_range y, bool add)
     return SL_OK;
 }
 
-/* ---- blocks
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- blocks ---- */
 
 /* Where a half block writes: straight onto the residual stream, or aside when a post norm comes between. */
 static sl_range half_block_target(const builder *b)
@@ -522,8 +519,7 @@ cleanup:
     return st;
 }
 
-/* ---- from the last layer to a token
- * ---------------------------------------------------------------------------- */
+/* ---- from the last layer to a token ---- */
 
 static sl_status emit_logits(builder *b)
 {

@@ -239,8 +239,7 @@ void sl_settle(sl_device *device)
     sl_log(SL_LOG_ERROR, "the device does not become idle: %s", diag.message);
 }
 
-/* ---- the caller's side
- * ----------------------------------------------------------------------------------------- */
+/* ---- the caller's side ---- */
 
 sl_status sl_file_is_models(const sl_io_file *file, const sl_gguf_file *header, sl_diag *diag)
 {

@@ -4,10 +4,13 @@
  * One thread owns the i/o ring and the transfer queue. It walks the endless sequence of stages (pass 0 stage
  * 1, 2, ... pass 1 stage 1, ...; the n-th of all has number n) and for each: waits until its bytes of the
  * host ring are free, reads, waits until its bytes of the device ring are free, copies. So the drive works
- * across layer and token boundaries, up to the capacity of the rings. Three timeline semaphores carry the
- * numbers: copied    raised to n by the transfer queue when stage n is in the device ring computed  raised to
- * n by the compute queue when the kernels of stage n are done (the caller's submissions do this) A read that
- * fails stops the stream: sl_stream_await returns the error, and the pass must be given up.
+ * across layer and token boundaries, up to the capacity of the rings. Two timeline semaphores carry the
+ * numbers:
+ *
+ *   copied    raised to n by the transfer queue when stage n is in the device ring
+ *   computed  raised to n by the compute queue when the kernels of stage n are done (the caller submits them)
+ *
+ * A read that fails stops the stream: sl_stream_await returns the error, and the pass must be given up.
  *
  * Threads: created, used and destroyed by one thread.
  */
@@ -26,11 +29,10 @@ typedef struct sl_stream_options {
     const sl_io_options *io_options; /* for the stream's own engine; copied */
     const char *const *paths;        /* one a file of the model */
     uint32_t path_count;
-    sl_io_arena *arena; /* at least plan->host_ring_bytes; outlives the stream */
-    sl_buffer
-        *arena_buffer;  /* the arena as the device sees it (imported), or NULL: copied through `staging` */
-    sl_buffer *staging; /* mapped memory of the same size, when arena_buffer is NULL */
-    sl_buffer *ring;    /* device ring */
+    sl_io_arena *arena;      /* at least plan->host_ring_bytes; outlives the stream */
+    sl_buffer *arena_buffer; /* the arena as the device sees it, imported; or NULL, and then */
+    sl_buffer *staging;      /* mapped memory of the same size, which copies pass through */
+    sl_buffer *ring;         /* device ring */
 } sl_stream_options;
 
 SL_NODISCARD sl_status sl_stream_create(const sl_stream_options *options, sl_stream **out, sl_diag *diag);

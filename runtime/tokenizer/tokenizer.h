@@ -88,8 +88,8 @@ bool sl_tokenizer_adds_bos(const sl_tokenizer *tokenizer);
 bool sl_tokenizer_adds_eos(const sl_tokenizer *tokenizer);
 /* SPM with add_space_prefix: encode puts a space before the text (decoding gives it back). */
 bool sl_tokenizer_adds_space_prefix(const sl_tokenizer *tokenizer);
-size_t
-sl_tokenizer_missing_bytes(const sl_tokenizer *tokenizer);     /* how many of the 256 bytes have no token */
+/* How many of the 256 bytes have no token. */
+size_t sl_tokenizer_missing_bytes(const sl_tokenizer *tokenizer);
 const char *sl_tokenizer_model(const sl_tokenizer *tokenizer); /* "gpt2" or "llama"; static storage */
 const char *sl_tokenizer_pre(const sl_tokenizer *tokenizer);   /* "smollm", ...; "" for SPM; static storage */
 

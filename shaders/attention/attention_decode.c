@@ -25,15 +25,6 @@ static void store_partial(const struct sl_push_attention *p, uint32_t t, uint32_
     out[p->head_dim + 1] = row->sum;
 }
 
-static void store_result(const struct sl_push_attention *p, uint32_t t, uint32_t h,
-                         const sl_attention_row *row)
-{
-    float *out = (float *)sl_host(p->y) + (uint64_t)t * p->y_stride + (uint64_t)h * p->head_dim;
-    const float scale = row->sum > 0 ? 1.0f / row->sum : 0.0f;
-    for (uint32_t d = 0; d < p->head_dim; d++)
-        out[d] = row->acc[d] * scale;
-}
-
 /* Items are (token, kv head, split), as the workgroups of the shader. */
 void sl_host_attention_decode(const sl_kernel_task *task)
 {
@@ -67,7 +58,7 @@ void sl_host_attention_decode(const sl_kernel_task *task)
                 if (p->n_splits > 1)
                     store_partial(p, t, h + r, split, &rows[r]);
                 else
-                    store_result(p, t, h + r, &rows[r]);
+                    sl_attention_store(p, t, h + r, &rows[r]);
             }
         }
     }

@@ -131,3 +131,12 @@ void sl_attention_rows(const struct sl_push_attention *p, const uint32_t *pages,
         one_page(p, k + at, v + at, page * PAGE, rows, count, data);
     }
 }
+
+void sl_attention_store(const struct sl_push_attention *p, uint32_t t, uint32_t h,
+                        const sl_attention_row *row)
+{
+    float *out = (float *)sl_host(p->y) + (uint64_t)t * p->y_stride + (uint64_t)h * p->head_dim;
+    const float scale = row->sum > 0 ? 1.0f / row->sum : 0.0f;
+    for (uint32_t d = 0; d < p->head_dim; d++)
+        out[d] = row->acc[d] * scale;
+}

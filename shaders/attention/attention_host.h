@@ -44,4 +44,8 @@ static inline void sl_attention_visible(uint32_t position, uint32_t window, uint
 void sl_attention_rows(const struct sl_push_attention *p, const uint32_t *pages, uint32_t g,
                        sl_attention_row *rows, uint32_t count);
 
+/* y of token t and head h: the row's sum, normalised; zeros for a row without keys. */
+void sl_attention_store(const struct sl_push_attention *p, uint32_t t, uint32_t h,
+                        const sl_attention_row *row);
+
 #endif

@@ -3,14 +3,6 @@
 
 #define BLOCK_TOKENS 16u
 
-static void store(const struct sl_push_attention *p, uint32_t t, uint32_t h, const sl_attention_row *row)
-{
-    float *out = (float *)sl_host(p->y) + (uint64_t)t * p->y_stride + (uint64_t)h * p->head_dim;
-    const float scale = row->sum > 0 ? 1.0f / row->sum : 0.0f;
-    for (uint32_t d = 0; d < p->head_dim; d++)
-        out[d] = row->acc[d] * scale;
-}
-
 /* Items are (block of tokens, head). A block is computed in runs of tokens of one sequence, so that a page of
  * keys is converted to f32 once for a whole run; padding tokens get zeros. */
 void sl_host_attention_prefill(const sl_kernel_task *task)
@@ -41,7 +33,7 @@ void sl_host_attention_prefill(const sl_kernel_task *task)
             const uint32_t *pages = padding ? NULL : table + (uint64_t)sequences[t] * p->table_stride;
             sl_attention_rows(p, pages, h / group, rows, run - t);
             for (uint32_t r = 0; r < run - t; r++)
-                store(p, t + r, h, &rows[r]);
+                sl_attention_store(p, t + r, h, &rows[r]);
         }
     }
 }

@@ -1,5 +1,5 @@
 /* C side and grid of embed: the share of a thread is a range of tokens. */
-#include "shaders/matmul/tiles.h"
+#include "hal/base/checked.h"
 #include "shaders/registry.h"
 
 #include <string.h>
@@ -37,6 +37,6 @@ void sl_grid_embed(const void *push, const sl_variant *variant, const uint32_t *
 {
     (void)spec;
     const struct sl_push_embed *p = push;
-    groups[0] = sl_tiles(p->n_embd, variant->tile_x);
-    groups[1] = sl_tiles_clamped(p->n_tokens, 1);
+    groups[0] = (uint32_t)sl_div_up(p->n_embd, variant->tile_x);
+    groups[1] = sl_grid_clamp(p->n_tokens);
 }

@@ -1,6 +1,6 @@
 /* C sides and grids of matvec and matmul: on the host they are one routine. */
+#include "hal/base/checked.h"
 #include "shaders/matmul/row_products.h"
-#include "shaders/matmul/tiles.h"
 #include "shaders/registry.h"
 
 static void products(const sl_kernel_task *task)
@@ -20,7 +20,7 @@ static void products(const sl_kernel_task *task)
         .n_tokens = p->n_tokens,
     };
     uint64_t begin, end;
-    sl_task_share(task, sl_tiles(p->n_out, SL_ROW_GROUP), &begin, &end);
+    sl_task_share(task, sl_div_up(p->n_out, SL_ROW_GROUP), &begin, &end);
     begin *= SL_ROW_GROUP;
     end *= SL_ROW_GROUP;
     sl_row_products_run(&job, begin, end < p->n_out ? end : p->n_out);
@@ -35,7 +35,7 @@ void sl_grid_matvec(const void *push, const sl_variant *variant, const uint32_t 
 {
     (void)spec;
     const struct sl_push_matmul *p = push;
-    groups[0] = sl_tiles_clamped(p->n_out, variant->tile_x);
+    groups[0] = sl_grid_clamp(sl_div_up(p->n_out, variant->tile_x));
 }
 
 void sl_host_matmul(const sl_kernel_task *task)
@@ -47,6 +47,6 @@ void sl_grid_matmul(const void *push, const sl_variant *variant, const uint32_t 
 {
     (void)spec;
     const struct sl_push_matmul *p = push;
-    groups[0] = sl_tiles(p->n_out, variant->tile_x);
-    groups[1] = sl_tiles(p->n_tokens, variant->tile_y);
+    groups[0] = (uint32_t)sl_div_up(p->n_out, variant->tile_x);
+    groups[1] = (uint32_t)sl_div_up(p->n_tokens, variant->tile_y);
 }

@@ -1,6 +1,6 @@
 /* C side and grid of moe_matvec: (token, slot, group of rows) are dealt to the threads in that order. */
+#include "hal/base/checked.h"
 #include "shaders/matmul/row_products.h"
-#include "shaders/matmul/tiles.h"
 #include "shaders/registry.h"
 
 #include <string.h>
@@ -31,7 +31,7 @@ static void one_item(const struct sl_push_moe_matvec *p, uint64_t item, uint64_t
 void sl_host_moe_matvec(const sl_kernel_task *task)
 {
     const struct sl_push_moe_matvec *p = task->push;
-    const uint64_t item_groups = sl_tiles(p->n_out, SL_ROW_GROUP);
+    const uint64_t item_groups = sl_div_up(p->n_out, SL_ROW_GROUP);
     uint64_t begin, end;
     sl_task_share(task, (uint64_t)p->n_tokens * p->n_used * item_groups, &begin, &end);
     while (begin < end) {
@@ -47,6 +47,6 @@ void sl_grid_moe_matvec(const void *push, const sl_variant *variant, const uint3
 {
     (void)spec;
     const struct sl_push_moe_matvec *p = push;
-    groups[0] = sl_tiles_clamped(p->n_out, variant->tile_x);
-    groups[1] = sl_tiles_clamped((uint64_t)p->n_tokens * p->n_used, 1);
+    groups[0] = sl_grid_clamp(sl_div_up(p->n_out, variant->tile_x));
+    groups[1] = sl_grid_clamp((uint64_t)p->n_tokens * p->n_used);
 }

@@ -461,6 +461,15 @@ def bench_measures_ceilings():
     return None
 
 
+@test
+def bench_runs_where_no_room_is_left_to_measure_in():
+    tight = ["bench", "-m", TINY, "--device", DEVICE, "-p", "8", "-n", "0", "-r", "1", "--json", "--vram"]
+    smallest = re.search(r"smallest that works is (\d+) MiB", sluice(*tight, "1K", code=1).err)
+    ended = sluice(*tight, smallest.group(1) + "M")
+    line, = ended.json_lines()
+    assert line["tokens_per_s"] > 0 and line["mbu"] == line["mfu"] == 0 and "no MBU and MFU" in ended.err, ended.err
+
+
 # ---- the real model ----
 
 @test

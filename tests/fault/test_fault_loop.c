@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/support/test_model.h"
+#include "tests/support/test_engine.h"
 
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"

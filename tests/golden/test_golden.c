@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "tests/golden/golden_file.h"
-#include "tests/support/test_model.h"
+#include "tests/support/test_engine.h"
 
 #include "hal/base/checked.h"
 #include "runtime/engine/engine.h"

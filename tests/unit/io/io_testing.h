@@ -93,8 +93,7 @@ static inline bool test_direct_works(void)
     return works;
 }
 
-/* ---- log lines
- * --------------------------------------------------------------------------------------------- */
+/* ---- log lines ---- */
 
 typedef struct test_log {
     unsigned warnings, infos;
@@ -113,8 +112,7 @@ static inline void test_log_take(void *user, sl_log_level level, const char *lin
     }
 }
 
-/* ---- faults
- * ------------------------------------------------------------------------------------------------ */
+/* ---- faults ---- */
 
 enum {
     FAULT_NONE,

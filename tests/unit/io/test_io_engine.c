@@ -689,8 +689,7 @@ static void test_no_allocation(void **state)
     end(f);
 }
 
-/* ---- threads
- * ----------------------------------------------------------------------------------------------- */
+/* ---- threads ---- */
 
 typedef struct job {
     fixture *f;

@@ -70,8 +70,7 @@ static uint8_t *base_of(const sl_io_arena *a)
     return info.base;
 }
 
-/* ---- no io_uring
- * ------------------------------------------------------------------------------------------- */
+/* ---- no io_uring ---- */
 
 static void test_simulated_block(void **state)
 {
@@ -172,8 +171,7 @@ static void test_seccomp_block(void **state)
     assert_int_equal(r, CHILD_RIGHT);
 }
 
-/* ---- no locked memory
- * -------------------------------------------------------------------------------------- */
+/* ---- no locked memory ---- */
 
 static void test_simulated_memlock(void **state)
 {
@@ -247,8 +245,7 @@ static void test_real_memlock(void **state)
     assert_int_equal(r, CHILD_RIGHT);
 }
 
-/* ---- no direct reads, no file
- * ------------------------------------------------------------------------------ */
+/* ---- no direct reads, no file ---- */
 
 static void test_direct_refused(void **state)
 {
@@ -317,8 +314,7 @@ static void test_too_many_files(void **state)
     sl_io_engine_destroy(e);
 }
 
-/* ---- arguments, arenas, memory
- * ----------------------------------------------------------------------------- */
+/* ---- arguments, arenas, memory ---- */
 
 static void test_options(void **state)
 {

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "tests/support/test_device.h"
-#include "tests/support/test_model.h"
+#include "tests/support/test_engine.h"
 
 #include "hal/base/checked.h"
 #include "runtime/tokenizer/utf8.h"

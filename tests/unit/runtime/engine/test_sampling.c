@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "tests/support/test_device.h"
-#include "tests/support/test_model.h"
+#include "tests/support/test_engine.h"
 
 #include "hal/base/checked.h"
 #include "runtime/engine/engine.h"
@@ -236,6 +236,30 @@ static void test_penalties(void **state)
     assert_false(same(&(sl_sampling){0}, &(sl_sampling){.repeat_penalty = 3}));
 }
 
+/* Penalties look at the token that a step appends, wherever the draw is made. */
+static void test_penalties_in_steps(void **state)
+{
+    (void)state;
+    static const sl_sampling rules[] = {
+        {.presence_penalty = 1000},
+        {.temperature = 1, .top_k = 30, .presence_penalty = 1000, .seed = 4},
+        {.temperature = 1, .presence_penalty = 1000, .seed = 4},
+        {.temperature = 1, .frequency_penalty = -5, .seed = 4},
+    };
+    for (size_t c = 0; c < SL_COUNTOF(rules); c++) {
+        uint32_t wanted[STEPS], token = prompt[SL_COUNTOF(prompt) - 1];
+        sl_diag diag;
+        draw(&rules[c], wanted);
+        sl_session *s = sl_test_session(engine, &rules[c]);
+        EXPECT_OK(sl_session_eval(s, prompt, SL_COUNTOF(prompt) - 1, NULL, &diag));
+        for (uint32_t i = 0; i < STEPS; i++) {
+            EXPECT_OK(sl_engine_step(engine, &s, &token, 1, &token, &diag));
+            if (token != wanted[i]) fail_msg("rules %zu, step %u: %u, not %u", c, i, token, wanted[i]);
+        }
+        sl_session_destroy(s);
+    }
+}
+
 /* Sessions with different rules in one step draw what each draws alone. */
 static void test_mixed_step(void **state)
 {
@@ -271,9 +295,13 @@ static void test_mixed_step(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_where),         cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_one_candidate), cmocka_unit_test(test_host_and_device_agree),
-        cmocka_unit_test(test_frequencies),   cmocka_unit_test(test_penalties),
+        cmocka_unit_test(test_where),
+        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_one_candidate),
+        cmocka_unit_test(test_host_and_device_agree),
+        cmocka_unit_test(test_frequencies),
+        cmocka_unit_test(test_penalties),
+        cmocka_unit_test(test_penalties_in_steps),
         cmocka_unit_test(test_mixed_step),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

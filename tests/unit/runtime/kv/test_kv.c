@@ -72,6 +72,8 @@ static void test_sizes(void **state)
     assert_int_equal(bytes, sl_kv_bytes(&sizes, SESSIONS, CONTEXT));
     /* K and V, f16, whole pages. */
     assert_int_equal(bytes, 2ull * 2 * 2 * SESSIONS * PAGES * SL_KV_PAGE_TOKENS * 2 * 64);
+    const sl_hparams huge = {.n_layers = 1024, .n_kv_heads = 4096, .head_dim = 1024};
+    assert_true(sl_kv_bytes(&huge, 4096, 1u << 24) == UINT64_MAX);
     tear_down(&f);
 }
 

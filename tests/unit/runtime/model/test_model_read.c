@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/support/test_model.h"
+#include "tests/support/test_engine.h"
 #include "tests/support/tiny_model.h"
 
 #include "hal/base/checked.h"
@@ -101,7 +101,10 @@ static void test_bad_keys(void **state)
         {"llama", "embedding_length", 68, SL_ERR_FORMAT, "token_embd.weight", "68"},
         {"llama", "context_length", 0, SL_ERR_FORMAT, "context_length", "0"},
         {"llama", "feed_forward_length", 0, SL_ERR_FORMAT, "feed_forward_length", "0"},
-        {"llama", "feed_forward_length", 97, SL_ERR_FORMAT, "ffn_gate.weight", "97"},
+        {"llama", "feed_forward_length", 100, SL_ERR_FORMAT, "ffn_gate.weight", "100"},
+        {"llama", "feed_forward_length", 98, SL_ERR_UNSUPPORTED, "feed_forward_length", "98"},
+        {"llama", "embedding_length", 66, SL_ERR_UNSUPPORTED, "embedding_length", "66"},
+        {"llama", "attention.key_length", 48, SL_ERR_UNSUPPORTED, "attention.key_length", "48"},
         {"llama", "attention.key_length", 0, SL_ERR_FORMAT, "attention.key_length", "0"},
         {"llama", "attention.key_length", 4096, SL_ERR_FORMAT, "attention.key_length", "4096"},
         {"llama", "attention.value_length", 32, SL_ERR_UNSUPPORTED, "attention.value_length", "32"},

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/support/test_model.h"
+#include "tests/support/test_engine.h"
 #include "tests/support/tiny_model.h"
 
 #include "hal/base/checked.h"

@@ -1,9 +1,9 @@
-/* test_model.h - engines and sessions for tests that run a whole model: on the device under test, pipeline
+/* test_engine.h - engines and sessions for tests that run a whole model: on the device under test, pipeline
  * caches kept in the test's own folder, so that programs of one test compile once.
  *
  * Include after cmocka.h. Functions end the test (fail, skip) when something is not as it should be. */
-#ifndef SL_TESTS_SUPPORT_MODEL_H
-#define SL_TESTS_SUPPORT_MODEL_H
+#ifndef SL_TESTS_SUPPORT_ENGINE_H
+#define SL_TESTS_SUPPORT_ENGINE_H
 
 #include "runtime/include/sluice.h"
 

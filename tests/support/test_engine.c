@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/support/test_model.h"
+#include "tests/support/test_engine.h"
 
 #include "hal/base/diag.h"
 
