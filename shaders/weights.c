@@ -114,8 +114,8 @@ static void block_q6_k(const uint8_t *b, float *out)
             for (int i = 0; i < 32; i++) {
                 const int low = b[half * 64 + g % 2 * 32 + i] >> (g / 2 * 4) & 15;
                 const int high = b[128 + half * 32 + i] >> (g * 2) & 3;
-                out[half * 128 + g * 32 + i] =
-                    d * (float)scales[half * 8 + g * 2 + i / 16] * (float)((low | high << 4) - 32);
+                const int8_t scale = scales[half * 8 + g * 2 + i / 16];
+                out[half * 128 + g * 32 + i] = d * (float)scale * (float)((low | high << 4) - 32);
             }
 }
 

@@ -122,7 +122,7 @@ sl_status sl_vk_probe_matrix(const sl_vk_instance *instance, sl_vk_probe *probe,
         st = sl_vk_fail(NULL, r, diag, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
         goto cleanup;
     }
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; list && i < count; i++)
         add_shape(&probe->info.caps, &list[i]);
     probe->wanted.matrix.cooperativeMatrix = VK_TRUE;
     probe_matrix2(probe, have);

@@ -101,7 +101,7 @@ static sl_status extensions_query(const sl_vk_instance *instance, sl_vk_probe *p
         st = sl_vk_fail(NULL, r, diag, "vkEnumerateDeviceExtensionProperties");
         goto cleanup;
     }
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; list && i < count; i++) {
 #define SL_VK_MATCH(field, name, core, enable)                                                               \
     if (strcmp(list[i].extensionName, name) == 0) probe->ext.field = true;
         SL_VK_EXTENSIONS(SL_VK_MATCH)

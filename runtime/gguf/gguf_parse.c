@@ -35,7 +35,7 @@ typedef struct parser {
 
 #define NO_ELEMENT SIZE_MAX
 
-#define FAIL(p, code, ...) fail_in((p), (code), __LINE__, __VA_ARGS__)
+#define FAIL(p, code, ...) ((void)fail_in((p), (code), __LINE__, __VA_ARGS__), (code))
 #define QUOTE_BYTES        72
 
 static sl_status fail_in(parser *p, sl_status code, int line, const char *format, ...) SL_PRINTF(4, 5);
@@ -53,27 +53,25 @@ static sl_status fail_in(parser *p, sl_status code, int line, const char *format
                       text);
 }
 
-/* True when `n` more bytes of the file exist; otherwise the failure is recorded in *st. */
-static bool left(parser *p, uint64_t n, const char *what, sl_status *st)
+/* Are there `n` more bytes in the file, and may a header be that long? */
+static sl_status check_left(parser *p, uint64_t n, const char *what)
 {
     if (n > p->size - p->pos) {
-        *st = FAIL(p, SL_ERR_TRUNCATED,
-                   "%s takes %" PRIu64 " bytes at offset %" PRIu64 ", the file has %" PRIu64 " left", what, n,
-                   p->pos, p->size - p->pos);
-        return false;
+        return FAIL(p, SL_ERR_TRUNCATED,
+                    "%s takes %" PRIu64 " bytes at offset %" PRIu64 ", the file has %" PRIu64 " left", what,
+                    n, p->pos, p->size - p->pos);
     }
     if (n > SL_GGUF_HEADER_MAX_BYTES - p->pos) {
-        *st = FAIL(p, SL_ERR_FORMAT, "%s takes %" PRIu64 " bytes: the header would exceed %u bytes", what, n,
-                   SL_GGUF_HEADER_MAX_BYTES);
-        return false;
+        return FAIL(p, SL_ERR_FORMAT, "%s takes %" PRIu64 " bytes: the header would exceed %u bytes", what, n,
+                    SL_GGUF_HEADER_MAX_BYTES);
     }
-    return true;
+    return SL_OK;
 }
 
 static sl_status take(parser *p, uint64_t n, const char *what, const unsigned char **out)
 {
-    sl_status st;
-    if (!left(p, n, what, &st)) return st;
+    sl_status st = check_left(p, n, what);
+    if (st != SL_OK) return st;
     if (n > p->have - p->pos) {
         p->want = p->pos + n;
         return SL_ERR_TRUNCATED; /* not a failure yet: parse_again looks at `want` first */
@@ -164,7 +162,7 @@ static sl_status take_array(parser *p, sl_gguf_array *array)
     if (!sl_checked_mul(count, element, &bytes))
         return FAIL(p, SL_ERR_OVERFLOW, "array of %" PRIu64 " x %s exceeds 64 bits", count,
                     sl_gguf_type_name((uint32_t)type));
-    if (!left(p, bytes, "array", &st)) return st;
+    if ((st = check_left(p, bytes, "array")) != SL_OK) return st;
     array->type = (sl_gguf_type)type;
     array->count = (size_t)count;
     if (type == SL_GGUF_STRING) return take_string_array(p, array);
