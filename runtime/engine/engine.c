@@ -11,6 +11,9 @@
 
 #define DEFAULT_CONTEXT_TOKENS 4096u
 #define DEFAULT_BATCH_TOKENS   512u
+#define SESSIONS_MAX           4096u
+#define OUTPUTS_MAX            4096u
+#define BATCH_TOKENS_MAX       SL_GROUPS_OF_ALL_DEVICES /* some kernels have a workgroup for each token */
 #define LOAD_BYTES_MIN         (8ull << 20)
 #define LOAD_BYTES_MAX         (64ull << 20)
 
@@ -36,10 +39,10 @@ static sl_status take_options(sl_engine *e, const sl_engine_options *options, sl
     if (!o->max_sessions) o->max_sessions = 1;
     if (!o->batch_tokens) o->batch_tokens = DEFAULT_BATCH_TOKENS;
     if (!o->max_outputs) o->max_outputs = o->max_sessions;
-    if (o->max_sessions > 4096 || o->batch_tokens > 65536 || o->max_outputs > 4096)
-        return sl_fail(diag, SL_ERR_ARGUMENT,
-                       "max_sessions %u, batch_tokens %u, max_outputs %u: at most 4096, 65536, 4096",
-                       o->max_sessions, o->batch_tokens, o->max_outputs);
+    if (o->max_sessions > SESSIONS_MAX || o->batch_tokens > BATCH_TOKENS_MAX || o->max_outputs > OUTPUTS_MAX)
+        return sl_fail(
+            diag, SL_ERR_ARGUMENT, "max_sessions %u, batch_tokens %u, max_outputs %u: at most %u, %u, %u",
+            o->max_sessions, o->batch_tokens, o->max_outputs, SESSIONS_MAX, BATCH_TOKENS_MAX, OUTPUTS_MAX);
     if (!o->io_engine || !strcmp(o->io_engine, "auto"))
         e->io_options.kind = SL_IO_AUTO;
     else if (!strcmp(o->io_engine, "io_uring"))

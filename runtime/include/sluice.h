@@ -68,9 +68,9 @@ typedef struct sl_engine_options {
     const char *device;  /* "cpu", "vulkan", "vulkan:N", part of a device's name; NULL: the best there is */
     uint64_t vram_bytes; /* hard limit for everything on the device; 0: what is free there */
     uint32_t context_tokens; /* of each session; 0: the smaller of the model's own and 4096 */
-    uint32_t max_sessions;   /* that can exist at once; 0: 1 */
-    uint32_t batch_tokens;   /* most tokens computed at once in prefill; 0: 512 */
-    uint32_t max_outputs;    /* most rows of logits computed at once; 0: max_sessions */
+    uint32_t max_sessions;   /* that can exist at once; 0: 1; at most 4096 */
+    uint32_t batch_tokens;   /* most tokens computed at once in prefill; 0: 512; at most 65535 */
+    uint32_t max_outputs;    /* most rows of logits computed at once; 0: max_sessions; at most 4096 */
     const char *io_engine;   /* "auto" (NULL), "io_uring", "threads" */
     const char *cache_dir;   /* pipeline caches; NULL: the user's cache directory; "": none */
     bool validation;         /* Vulkan validation layer; messages go to the log as errors */

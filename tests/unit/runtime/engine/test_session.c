@@ -205,7 +205,7 @@ static void test_engine_options(void **state)
     sl_engine *e = NULL;
     const char *path = sl_test_golden_path("tiny-qwen3.gguf");
     static const sl_engine_options wrong[] = {
-        {.max_sessions = 5000},       {.batch_tokens = 1u << 20}, {.max_outputs = 5000},
+        {.max_sessions = 5000},       {.batch_tokens = 65536},    {.max_outputs = 5000},
         {.context_tokens = 1u << 25}, {.io_engine = "telepathy"},
     };
     for (size_t i = 0; i < SL_COUNTOF(wrong); i++)
