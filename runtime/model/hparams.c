@@ -129,6 +129,8 @@ static sl_status read_rope(reader *r, sl_hparams *h)
         (st = get_f32_or(r, "rope.scaling.yarn_beta_slow", 1.0f, &beta_slow)) != SL_OK ||
         (st = get_f32_or(r, "rope.scaling.yarn_attn_factor", rope->attn_factor, &rope->attn_factor)) != SL_OK)
         return st;
+    if (beta_fast <= 0) return bad(r, "rope.scaling.yarn_beta_fast", (double)beta_fast, "must be above 0");
+    if (beta_slow <= 0) return bad(r, "rope.scaling.yarn_beta_slow", (double)beta_slow, "must be above 0");
     rope->corr_low = fmaxf(0, floorf(yarn_pair(h->rot_dim, original, beta_fast, rope->freq_base)));
     rope->corr_high =
         fminf((float)h->rot_dim - 1, ceilf(yarn_pair(h->rot_dim, original, beta_slow, rope->freq_base)));

@@ -101,6 +101,20 @@ static void layer(writer *w, uint32_t n)
     if (gemma) layer_tensor(w, n, "post_ffw_norm", m->embd, 0, 0);
 }
 
+static void yarn(writer *w)
+{
+    static const char *const betas[] = {"fast", "slow"};
+    char name[96];
+    snprintf(name, sizeof name, "%s.rope.scaling.type", arch_of(w));
+    sl_gguf_build_string(&w->build, name, "yarn");
+    snprintf(name, sizeof name, "%s.rope.scaling.factor", arch_of(w));
+    sl_gguf_build_f32(&w->build, name, 4);
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "%s.rope.scaling.yarn_beta_%s", arch_of(w), betas[i]);
+        sl_gguf_build_f32(&w->build, name, w->m->yarn_beta);
+    }
+}
+
 void tiny_model_write(const tiny_model *m, const char *path)
 {
     writer w = {.m = m};
@@ -116,6 +130,7 @@ void tiny_model_write(const tiny_model *m, const char *path)
     number(&w, "attention.key_length", m->head_dim);
     number(&w, "attention.value_length", m->head_dim);
     number(&w, "rope.dimension_count", m->head_dim);
+    if (m->yarn_beta != 0) yarn(&w);
     if (!strcmp(arch_of(&w), "qwen3moe")) {
         number(&w, "expert_count", m->experts);
         number(&w, "expert_used_count", m->used);

@@ -14,6 +14,8 @@ typedef struct tiny_model {
     uint32_t experts, used, expert_ff; /* of architectures with experts */
     bool tied;                         /* no output.weight */
 
+    float yarn_beta; /* of YaRN's fast and slow rotations; 0: no RoPE scaling */
+
     /* One thing that is wrong; NULL: nothing. */
     const char *key; /* a key "block_count", without the architecture: takes `value` */
     uint32_t value;

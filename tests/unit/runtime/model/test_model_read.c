@@ -127,6 +127,25 @@ static void test_bad_keys(void **state)
     }
 }
 
+/* YaRN's ramp between two counts of rotations, which have logarithms. */
+static void test_yarn(void **state)
+{
+    (void)state;
+    tiny_model m = tiny_model_default();
+    m.yarn_beta = -2;
+    check_refused(&m, SL_ERR_FORMAT, "rope.scaling.yarn_beta_fast", "-2");
+    m.yarn_beta = 8;
+    sl_gguf *gguf;
+    sl_model model;
+    sl_diag diag = {0};
+    if (read_model(&m, &gguf, &model, &diag) != SL_OK) fail_msg("%s", diag.message);
+    /* The pair that turns 8 times within 256 positions: 64 ln(256 / 16 pi) / (2 ln 10000) = 5.66. */
+    assert_true(model.h.rope.corr_low == 5 && model.h.rope.corr_high == 6);
+    assert_true(model.h.rope.freq_scale == 0.25f && model.h.rope.ext_factor == 1);
+    sl_model_clear(&model);
+    sl_gguf_close(gguf);
+}
+
 static void test_missing(void **state)
 {
     (void)state;
@@ -190,9 +209,8 @@ static void test_wrong_tensors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_right_models),
-        cmocka_unit_test(test_bad_keys),
-        cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_right_models),  cmocka_unit_test(test_bad_keys),
+        cmocka_unit_test(test_yarn),          cmocka_unit_test(test_missing),
         cmocka_unit_test(test_wrong_tensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
