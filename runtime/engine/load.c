@@ -5,6 +5,7 @@
 
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
+#include "hal/base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,10 +60,9 @@ static sl_status start(loader *l, sl_diag *diag)
 
 static void stop(loader *l)
 {
-    size_t dropped;
-    sl_diag ignored;
-    if (l->e->io && sl_io_drain(l->e->io, &dropped, &ignored) != SL_OK) { /* nothing is in flight then */
-    }
+    sl_diag why;
+    if (sl_io_drain(l->e->io, NULL, &why) != SL_OK)
+        sl_log(SL_LOG_ERROR, "loading: reads in flight cannot be waited for: %s", why.message);
     sl_settle(l->e->device);
     for (uint32_t i = 0; i < SLOTS; i++) {
         sl_commands_destroy(l->slots[i].commands);

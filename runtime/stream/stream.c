@@ -215,11 +215,10 @@ static void *run(void *argument)
         stop = s->stop;
         pthread_mutex_unlock(&s->mutex);
     }
-    sl_diag ignored;
-    size_t dropped;
-    sl_status drained = sl_io_drain(s->io, &dropped, &ignored);
+    sl_diag why;
+    if (sl_io_drain(s->io, NULL, &why) != SL_OK)
+        sl_log(SL_LOG_ERROR, "streaming: reads in flight cannot be waited for: %s", why.message);
     pthread_mutex_lock(&s->mutex);
-    if (st == SL_OK && drained != SL_OK && !stop) st = drained;
     s->failed = st;
     s->failed_diag = diag;
     pthread_cond_broadcast(&s->changed);
