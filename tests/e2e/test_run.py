@@ -448,8 +448,10 @@ def bench_json():
 
 @test
 def bench_table():
-    text = sluice("bench", "-m", TINY, "--device", DEVICE, "-p", "8", "-n", "4", "-r", "1", "--no-ceilings").out.decode()
+    ended = sluice("bench", "-m", TINY, "--device", DEVICE, "-p", "8", "-n", "4", "-r", "1", "--no-ceilings")
+    text = ended.out.decode()
     assert re.search(r"\| pp8 .*\d+\.\d+ ± \d+\.\d+", text) and re.search(r"\| tg4 ", text), text
+    assert f'asked for as "{DEVICE}"' in ended.err, ended.err
 
 
 @test
