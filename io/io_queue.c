@@ -551,8 +551,8 @@ sl_status sl_io_completion_fail(const sl_io_completion *c, sl_diag *diag)
     const unsigned long long at = c->error_offset, from = c->offset;
     switch (c->status) {
     case SL_ERR_TRUNCATED:
-        return sl_fail(diag, c->status, "%s: file ends at offset %llu, inside the read at offset %llu", path,
-                       at, from);
+        return sl_fail(diag, c->status, "%s: file ends %s offset %llu, inside the read at offset %llu", path,
+                       at == from ? "at or before" : "at", at, from);
     case SL_ERR_CANCELLED:
         return sl_fail(diag, c->status, "%s: read at offset %llu was cancelled", path, from);
     default:

@@ -265,6 +265,7 @@ static int bench_model(const bench_options *o, const plan *p)
     sl_status st = sl_engine_open(&options, &b.engine, &b.diag);
     if (st == SL_OK) {
         sl_engine_get_info(b.engine, &b.info);
+        fprintf(stderr, "sluice: %s on %s (%s)\n", b.info.name, b.info.device_name, b.info.device_reason);
         if (!o->no_ceilings) st = measure_ceilings(&b);
     }
     if (st == SL_OK) {

@@ -48,6 +48,7 @@ static int run(int argc, char **argv)
     const int code = cli_parse(&command_tokenize, specs, &argc, argv);
     if (code >= 0) return code;
     if (argc > 1) return cli_usage_error(&command_tokenize, "unexpected argument \"%s\"", argv[1]);
+    if (prompt && file) return cli_usage_error(&command_tokenize, "give -p or -f, not both");
     const char *path = cli_model(given);
     if (!path) return cli_usage_error(&command_tokenize, "no model: give -m FILE or set SLUICE_MODEL");
 

@@ -60,8 +60,8 @@ static sl_status reserve(sl_session *s, size_t count, sl_diag *diag)
 {
     const uint32_t context = s->engine->options.context_tokens;
     if (count > context - s->length)
-        return sl_fail(diag, SL_ERR_CONTEXT_FULL, "%u tokens and %zu more do not fit into the context of %u",
-                       s->length, count, context);
+        return sl_fail(diag, SL_ERR_CONTEXT_FULL, "context_tokens %u: %u are taken, %zu more do not fit",
+                       context, s->length, count);
     return sl_kv_table_resize(&s->engine->kv, &s->table, (uint64_t)s->length + count, diag);
 }
 

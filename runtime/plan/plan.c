@@ -251,8 +251,7 @@ static sl_status plan_streaming(sl_plan *plan, const sl_plan_options *o, uint64_
             "smallest that works is %llu MiB (%llu MiB are not weights: a smaller context or batch "
             "needs less)",
             sl_gguf_path(m->gguf), (unsigned long long)(o->budget_bytes >> 20),
-            (unsigned long long)(smallest >> 20),
-            (unsigned long long)(sl_align_up(o->fixed_bytes, 1u << 20) >> 20));
+            (unsigned long long)(smallest >> 20), (unsigned long long)(o->fixed_bytes >> 20));
     }
     choose_homes(plan, weights_room - ring);
     sl_status st = cut_pieces(plan, target, o->read_alignment_bytes, diag);

@@ -144,7 +144,7 @@ def called_wrongly():
                       ["run", "-n", "5000000000"], ["bench", "-r", "0"], ["bench", "-p", "1,x"],
                       ["bench", "-b", "1000"], ["bench", "-p", "0", "-n", "0"], ["devices", "--json=1"], ["devices", "stray"],
                       ["run", "--temp", "-1"], ["run", "--top-p", "1.5"], ["run", "--min-p", "-0.1"],
-                      ["run", "--repeat-penalty", "-2"]):
+                      ["run", "--repeat-penalty", "-2"], ["tokenize", "-p", "a", "-f", "b"]):
         sluice(*arguments, code=2)
     err = sluice("run", "-n", "many", code=2).err
     assert "many" in err and "--tokens" in err, err
@@ -448,8 +448,10 @@ def bench_json():
 
 @test
 def bench_table():
-    text = sluice("bench", "-m", TINY, "--device", DEVICE, "-p", "8", "-n", "4", "-r", "1", "--no-ceilings").out.decode()
+    ended = sluice("bench", "-m", TINY, "--device", DEVICE, "-p", "8", "-n", "4", "-r", "1", "--no-ceilings")
+    text = ended.out.decode()
     assert re.search(r"\| pp8 .*\d+\.\d+ ± \d+\.\d+", text) and re.search(r"\| tg4 ", text), text
+    assert f'asked for as "{DEVICE}"' in ended.err, ended.err
 
 
 @test
