@@ -11,6 +11,8 @@
 
 #define DEFAULT_CONTEXT_TOKENS 4096u
 #define DEFAULT_BATCH_TOKENS   512u
+#define SMALL_CONTEXT_TOKENS   512u
+#define SMALL_BATCH_TOKENS     32u
 #define SESSIONS_MAX           4096u
 #define OUTPUTS_MAX            4096u
 #define BATCH_TOKENS_MAX       SL_GROUPS_OF_ALL_DEVICES /* some kernels have a workgroup for each token */
@@ -37,7 +39,6 @@ static sl_status take_options(sl_engine *e, const sl_engine_options *options, sl
     sl_engine_options *o = &e->options;
     if (!o->model_path || !*o->model_path) return sl_fail(diag, SL_ERR_ARGUMENT, "no model file was named");
     if (!o->max_sessions) o->max_sessions = 1;
-    if (!o->batch_tokens) o->batch_tokens = DEFAULT_BATCH_TOKENS;
     if (!o->max_outputs) o->max_outputs = o->max_sessions;
     if (o->max_sessions > SESSIONS_MAX || o->batch_tokens > BATCH_TOKENS_MAX || o->max_outputs > OUTPUTS_MAX)
         return sl_fail(
@@ -149,11 +150,42 @@ static uint64_t device_budget(const sl_engine *e)
 
 /* ---- memory ---- */
 
+/* Bytes of activations for batches of so many tokens. */
+static uint64_t workspace_bytes(const sl_engine *e, uint32_t batch_tokens)
+{
+    sl_workspace unused;
+    const sl_limits limits = {.tokens = batch_tokens, .outputs = e->options.max_outputs, .splits = 1};
+    return sl_workspace_lay_out(&e->model, &limits, 0, &unused);
+}
+
+/* Context and batch that nobody asked for: smaller than usual where the budget is small, so that most of it
+ * is left to weights. A context of 512 tokens and batches of 32 are asked of any budget. */
+static void choose_defaults(sl_engine *e)
+{
+    sl_engine_options *o = &e->options;
+    const uint64_t budget = device_budget(e);
+    if (!o->context_tokens) {
+        const uint32_t usual = SL_MIN(DEFAULT_CONTEXT_TOKENS, e->model.h.trained_context_tokens);
+        o->context_tokens = usual;
+        while (o->context_tokens > SMALL_CONTEXT_TOKENS &&
+               sl_kv_bytes(&e->model.h, o->max_sessions, o->context_tokens) > budget / 4)
+            o->context_tokens = SL_MAX(o->context_tokens / 2, SMALL_CONTEXT_TOKENS);
+        if (o->context_tokens < usual)
+            sl_log(SL_LOG_WARN, "a context of %u tokens instead of %u, to leave the memory budget to weights",
+                   o->context_tokens, usual);
+    }
+    if (!o->batch_tokens) {
+        o->batch_tokens = DEFAULT_BATCH_TOKENS;
+        while (o->batch_tokens > SMALL_BATCH_TOKENS && workspace_bytes(e, o->batch_tokens) > budget / 8)
+            o->batch_tokens /= 2;
+    }
+}
+
 static sl_status set_limits(sl_engine *e, sl_diag *diag)
 {
     sl_engine_options *o = &e->options;
     const sl_hparams *h = &e->model.h;
-    if (!o->context_tokens) o->context_tokens = SL_MIN(DEFAULT_CONTEXT_TOKENS, h->trained_context_tokens);
+    choose_defaults(e);
     if (o->context_tokens > 1u << 24)
         return sl_fail(diag, SL_ERR_ARGUMENT, "context_tokens %u: at most %u", o->context_tokens, 1u << 24);
     if (o->context_tokens > h->trained_context_tokens)

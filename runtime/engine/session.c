@@ -6,8 +6,31 @@
 
 #include <string.h>
 
+/* Written so that NaN fails too. */
+static sl_status check_sampling(const sl_sampling *s, sl_diag *diag)
+{
+    if (!(s->temperature >= 0 && s->temperature <= 1e6f))
+        return sl_fail(diag, SL_ERR_ARGUMENT, "temperature %g: must be 0 or more", (double)s->temperature);
+    if (!(s->top_p >= 0))
+        return sl_fail(diag, SL_ERR_ARGUMENT, "top_p %g: must not be negative", (double)s->top_p);
+    if (!(s->min_p >= 0 && s->min_p <= 1))
+        return sl_fail(diag, SL_ERR_ARGUMENT, "min_p %g: must be 0 to 1", (double)s->min_p);
+    if (!(s->repeat_penalty >= 0))
+        return sl_fail(diag, SL_ERR_ARGUMENT, "repeat_penalty %g: must not be negative",
+                       (double)s->repeat_penalty);
+    if (!(s->frequency_penalty >= -1e6f && s->frequency_penalty <= 1e6f && s->presence_penalty >= -1e6f &&
+          s->presence_penalty <= 1e6f))
+        return sl_fail(diag, SL_ERR_ARGUMENT, "frequency_penalty %g, presence_penalty %g: must be finite",
+                       (double)s->frequency_penalty, (double)s->presence_penalty);
+    return SL_OK;
+}
+
 sl_status sl_session_create(sl_engine *engine, const sl_sampling *sampling, sl_session **out, sl_diag *diag)
 {
+    if (sampling) {
+        const sl_status bad = check_sampling(sampling, diag);
+        if (bad != SL_OK) return bad;
+    }
     uint32_t slot = 0;
     while (slot < engine->limits.sessions && engine->sessions[slot])
         slot++;

@@ -67,7 +67,7 @@ typedef struct sl_engine_options {
     const char *model_path;
     const char *device;  /* "cpu", "vulkan", "vulkan:N", part of a device's name; NULL: the best there is */
     uint64_t vram_bytes; /* hard limit for everything on the device; 0: what is free there */
-    uint32_t context_tokens; /* of each session; 0: the smaller of the model's own and 4096 */
+    uint32_t context_tokens; /* of each session; 0: the model's own, at most 4096, less on a small budget */
     uint32_t max_sessions;   /* that can exist at once; 0: 1; at most 4096 */
     uint32_t batch_tokens;   /* most tokens computed at once in prefill; 0: 512; at most 65535 */
     uint32_t max_outputs;    /* most rows of logits computed at once; 0: max_sessions; at most 4096 */
