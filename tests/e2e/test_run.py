@@ -482,6 +482,15 @@ def real_model():
     result = run_json("-p", "The capital of France is", "-n", "6", "-c", "64", model=model)
     assert "Paris" in result["text"], result["text"]
     assert len(result["tokens"]) == 6 and result["timings"]["tokens_per_s"] > 0
+    # Half the file's size: a context that nobody asked for gives way to weights, one asked for does not.
+    half = os.path.getsize(model) // 2
+    ended = run("--json", "-p", "The capital of France is", "-n", "6", "--vram", str(half), model=model)
+    part = ended.json()
+    assert part["tokens"] == result["tokens"], part["text"]
+    assert part["memory"]["vram_peak_bytes"] <= half and part["io"]["read_bytes_per_token"] > 0
+    assert "a context of 512 tokens instead of 4096" in ended.err, ended.err
+    err = run("-p", "a", "-c", "4096", "--vram", str(half), model=model, code=1).err
+    assert "the smallest that works is" in err, err
     return None
 
 

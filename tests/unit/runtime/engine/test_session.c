@@ -234,27 +234,6 @@ static void sampling_out_of_range_is_refused(void **state)
     }
 }
 
-/* Context and batch that nobody asked for give way to weights on a small budget; those asked for do not. */
-static void defaults_fit_the_budget(void **state)
-{
-    (void)state;
-    const char *path = sl_test_model_smollm2();
-    if (!path) skip();
-    const sl_engine_options small = {.vram_bytes = 49u << 20};
-    sl_engine *own = sl_test_engine_open(path, &small);
-    sl_engine_info facts;
-    sl_engine_stats stats;
-    sl_engine_get_info(own, &facts);
-    sl_engine_get_stats(own, &stats);
-    assert_int_equal(facts.context_tokens, 512);
-    assert_true(facts.batch_tokens < 512);
-    assert_true(facts.streamed_bytes > 0 && stats.vram_peak_bytes <= small.vram_bytes);
-    sl_engine_close(own);
-    sl_diag diag = {0};
-    const sl_engine_options asked = {.vram_bytes = 49u << 20, .context_tokens = 4096};
-    assert_int_equal(sl_test_engine_try(path, &asked, &own, &diag), SL_ERR_BUDGET);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,7 +244,6 @@ int main(void)
         cmocka_unit_test(test_step_errors),
         cmocka_unit_test(test_engine_options),
         cmocka_unit_test(sampling_out_of_range_is_refused),
-        cmocka_unit_test(defaults_fit_the_budget),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
