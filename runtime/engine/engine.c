@@ -499,6 +499,7 @@ void sl_engine_get_stats(sl_engine *engine, sl_engine_stats *out)
         .vram_peak_bytes = memory.device_peak_bytes,
         .load_read_bytes = engine->load_read_bytes,
         .stream_read_bytes = stream.read_bytes + engine->row_read_bytes,
+        .pass_read_bytes = stream.used_bytes + engine->row_read_bytes,
         .passes = engine->passes,
         .dispatches = engine->dispatches,
         .barriers = engine->barriers,

@@ -143,7 +143,7 @@ static void finish_timing(sl_session *s, const timing *t, size_t prompt, sl_gene
         const double ns = (double)(t->last_ns - t->first_ns);
         out->tpot_ms = ns / out->decode_steps / 1e6;
         out->tokens_per_s = out->decode_steps * 1e9 / ns;
-        out->stream_read_bytes = stats.stream_read_bytes - t->read_bytes_before_decode;
+        out->stream_read_bytes = stats.pass_read_bytes - t->read_bytes_before_decode;
     }
 }
 
@@ -165,7 +165,7 @@ sl_status sl_session_generate(sl_session *session, const uint32_t *prompt, size_
     SL_TRY(append(&w, "", 0, diag));
     SL_TRY(sl_session_advance(session, prompt, count, &token, diag));
     sl_engine_get_stats(session->engine, &stats);
-    t.read_bytes_before_decode = stats.stream_read_bytes;
+    t.read_bytes_before_decode = stats.pass_read_bytes;
     t.first_ns = t.last_ns = sl_now_ns();
     for (;;) {
         SL_TRY(keep_token(out, &capacity, token, diag));

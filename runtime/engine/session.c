@@ -9,8 +9,9 @@
 /* Written so that NaN fails too. */
 static sl_status check_sampling(const sl_sampling *s, sl_diag *diag)
 {
-    if (!(s->temperature >= 0 && s->temperature <= 1e6f))
-        return sl_fail(diag, SL_ERR_ARGUMENT, "temperature %g: must be 0 or more", (double)s->temperature);
+    if (!(s->temperature <= 1e6f))
+        return sl_fail(diag, SL_ERR_ARGUMENT, "temperature %g: must be a number up to 1e6",
+                       (double)s->temperature);
     if (!(s->top_p >= 0))
         return sl_fail(diag, SL_ERR_ARGUMENT, "top_p %g: must not be negative", (double)s->top_p);
     if (!(s->min_p >= 0 && s->min_p <= 1))

@@ -106,7 +106,8 @@ void sl_engine_get_info(const sl_engine *engine, sl_engine_info *out);
 typedef struct sl_engine_stats {
     uint64_t vram_used_bytes, vram_peak_bytes;
     uint64_t load_read_bytes;      /* read from the drive while loading */
-    uint64_t stream_read_bytes;    /* and for streaming since then */
+    uint64_t stream_read_bytes;    /* and for streaming since then, read ahead included */
+    uint64_t pass_read_bytes;      /* of these, what passes have used */
     uint64_t passes;               /* forward passes since loading */
     uint64_t dispatches, barriers; /* of the last pass */
     uint64_t stall_ns;             /* time in which compute waited for streamed weights to be submitted */
@@ -210,7 +211,7 @@ typedef struct sl_generation {
     double ttft_ms; /* from the call to the first token */
     double tpot_ms; /* mean time of each further token; 0 with fewer than two */
     double prompt_tokens_per_s, tokens_per_s;
-    uint64_t stream_read_bytes; /* during the generation's decode steps */
+    uint64_t stream_read_bytes; /* what its decode steps used */
     uint32_t decode_steps;
 } sl_generation;
 

@@ -37,6 +37,7 @@ struct sl_stream {
     uint64_t read;         /* and up to this one have completed */
     uint32_t *outstanding; /* reads under way, by stage */
     uint64_t stall_ns;     /* the caller's own */
+    uint64_t used_bytes;   /* the caller's own as well */
 };
 
 static const sl_stage *stage_of(const sl_stream *s, uint64_t number, uint32_t *out_index)
@@ -365,6 +366,14 @@ sl_semaphore *sl_stream_computed(sl_stream *stream)
     return stream->computed;
 }
 
+static uint64_t stage_read_bytes(const sl_plan *plan, const sl_stage *stage)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = stage->piece; i < stage->piece + stage->piece_count; i++)
+        bytes += plan->pieces[i].read_bytes;
+    return bytes;
+}
+
 sl_status sl_stream_await(sl_stream *s, uint64_t number, sl_diag *diag)
 {
     const uint64_t begin = sl_now_ns();
@@ -375,6 +384,7 @@ sl_status sl_stream_await(sl_stream *s, uint64_t number, sl_diag *diag)
     if (st != SL_OK && diag) *diag = s->failed_diag;
     pthread_mutex_unlock(&s->mutex);
     s->stall_ns += sl_now_ns() - begin;
+    if (st == SL_OK) s->used_bytes += stage_read_bytes(s->o.plan, stage_of(s, number, NULL));
     return st;
 }
 
@@ -403,6 +413,7 @@ cleanup:
 void sl_stream_get_stats(sl_stream *s, sl_stream_stats *out)
 {
     pthread_mutex_lock(&s->mutex);
-    *out = (sl_stream_stats){.read_bytes = s->read_bytes, .stall_ns = s->stall_ns, .io = s->io_info};
+    *out = (sl_stream_stats){
+        .read_bytes = s->read_bytes, .used_bytes = s->used_bytes, .stall_ns = s->stall_ns, .io = s->io_info};
     pthread_mutex_unlock(&s->mutex);
 }

@@ -221,9 +221,9 @@ static void test_engine_options(void **state)
 static void sampling_out_of_range_is_refused(void **state)
 {
     (void)state;
-    const sl_sampling bad[] = {{.temperature = -1},      {.temperature = NAN},
-                               {.top_p = -0.5f},         {.min_p = 1.5f},
-                               {.repeat_penalty = -1},   {.frequency_penalty = INFINITY},
+    const sl_sampling bad[] = {{.temperature = INFINITY}, {.temperature = NAN},
+                               {.top_p = -0.5f},          {.min_p = 1.5f},
+                               {.repeat_penalty = -1},    {.frequency_penalty = INFINITY},
                                {.presence_penalty = NAN}};
     for (size_t i = 0; i < SL_COUNTOF(bad); i++) {
         sl_session *session = NULL;
