@@ -9,14 +9,14 @@ import os
 import re
 import resource
 import shlex
-import shutil
 import struct
 import subprocess
 import sys
-import tempfile
-import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+from tap import run as run_tests, test
+
 SLUICE = shlex.split(os.environ.get("SLUICE_CMD", os.path.join(ROOT, "build", "sluice")))
 DEVICE = os.environ.get("SLUICE_TEST_DEVICE", "cpu")
 DATA = os.path.join(ROOT, "tests", "golden", "data")
@@ -24,14 +24,6 @@ TINY = os.path.join(DATA, "tiny-qwen3.gguf")
 PROMPT = "the quick brown fox"
 COMMANDS = ("run", "devices", "info", "tokenize", "bench")
 TIMEOUT_S = 300
-
-tests = []
-
-
-def test(function):
-    tests.append(function)
-    return function
-
 
 LAYER_LOG = os.environ.get("VK_LAYER_SETTINGS_PATH") and os.path.join(os.environ["VK_LAYER_SETTINGS_PATH"], "validation.log")
 layer_logs = 0
@@ -496,26 +488,11 @@ def real_model():
     return None
 
 
-def main():
-    print(f"1..{len(tests)}")
-    failed = 0
-    for number, function in enumerate(tests, 1):
-        try:
-            remark = function()
-            print(f"ok {number} - {function.__name__}" + (f" # {remark}" if remark else ""))
-        except (AssertionError, subprocess.TimeoutExpired, ValueError, KeyError, OSError) as error:
-            failed += 1
-            print(f"not ok {number} - {function.__name__}")
-            for line in [*traceback.format_exc().splitlines()[-6:], *str(error).splitlines()]:
-                print(f"# {line}")
-        sys.stdout.flush()
-    return 1 if failed else 0
+
+def start(folder):
+    global TMP
+    TMP = folder
 
 
 if __name__ == "__main__":
-    TMP = os.environ.get("SLUICE_TEST_TMP") or tempfile.mkdtemp(prefix="sluice-e2e-")
-    try:
-        sys.exit(main())
-    finally:
-        if not os.environ.get("SLUICE_TEST_TMP"):
-            shutil.rmtree(TMP, ignore_errors=True)
+    sys.exit(run_tests(start))

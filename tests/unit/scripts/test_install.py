@@ -5,24 +5,17 @@ SLUICE_BUILD and SLUICE_TEST_TMP come from tests/run.py; without them build/ is 
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
-import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+from tap import run, test
 BUILD = os.environ.get("SLUICE_BUILD", os.path.join(ROOT, "build"))
 SANITIZERS = ["-fsanitize=address,undefined"] if BUILD.endswith("-asan") else []
 MODEL = os.path.join(ROOT, "tests", "golden", "data", "tiny-qwen3.gguf")
 VERSION = re.search(r'SLUICE_VERSION "(.*)"', open(os.path.join(ROOT, "runtime/include/sluice.h"),
                                                    encoding="utf-8").read()).group(1)
-tests = []
-
-
-def test(function):
-    tests.append(function)
-    return function
 
 
 def output_of(command, **environment):
@@ -84,27 +77,12 @@ def shared_library_exports_the_public_header():
     assert len(declared) > 20 and exported == declared, exported ^ declared
 
 
-def main():
-    print(f"1..{len(tests)}")
-    failed = 0
-    for number, function in enumerate(tests, 1):
-        try:
-            function()
-            print(f"ok {number} - {function.__name__}")
-        except (AssertionError, subprocess.TimeoutExpired, OSError) as error:
-            failed += 1
-            print(f"not ok {number} - {function.__name__}")
-            for line in [*traceback.format_exc().splitlines()[-6:], *str(error).splitlines()]:
-                print(f"# {line}")
-        sys.stdout.flush()
-    return 1 if failed else 0
+
+def start(folder):
+    global TMP, PREFIX
+    TMP = folder
+    PREFIX = os.path.join(folder, "prefix")
 
 
 if __name__ == "__main__":
-    TMP = os.environ.get("SLUICE_TEST_TMP") or tempfile.mkdtemp(prefix="sluice-install-")
-    PREFIX = os.path.join(TMP, "prefix")
-    try:
-        sys.exit(main())
-    finally:
-        if not os.environ.get("SLUICE_TEST_TMP"):
-            shutil.rmtree(TMP, ignore_errors=True)
+    sys.exit(run(start))
