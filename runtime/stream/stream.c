@@ -29,7 +29,6 @@ struct sl_stream {
     sl_status failed;
     sl_diag failed_diag;
     uint64_t read_bytes;
-    sl_io_engine_info io_info;
 
     /* The thread's own. */
     uint64_t reading;      /* reads up to this number have been submitted */
@@ -131,7 +130,6 @@ static sl_status take_completions(sl_stream *s, bool wait, bool *out_progress, s
     }
     pthread_mutex_lock(&s->mutex);
     s->read_bytes += bytes;
-    sl_io_engine_get_info(s->io, &s->io_info);
     pthread_mutex_unlock(&s->mutex);
     for (; s->read < s->reading; s->read++) {
         uint32_t index;
@@ -261,7 +259,6 @@ static sl_status open_io(sl_stream *s, sl_diag *diag)
         if (st == SL_OK)
             st = sl_file_is_models(s->files[i], sl_gguf_file_at(s->o.plan->model->gguf, i), diag);
     }
-    if (st == SL_OK) sl_io_engine_get_info(s->io, &s->io_info);
     return st;
 }
 
@@ -413,7 +410,7 @@ cleanup:
 void sl_stream_get_stats(sl_stream *s, sl_stream_stats *out)
 {
     pthread_mutex_lock(&s->mutex);
-    *out = (sl_stream_stats){
-        .read_bytes = s->read_bytes, .used_bytes = s->used_bytes, .stall_ns = s->stall_ns, .io = s->io_info};
+    *out =
+        (sl_stream_stats){.read_bytes = s->read_bytes, .used_bytes = s->used_bytes, .stall_ns = s->stall_ns};
     pthread_mutex_unlock(&s->mutex);
 }

@@ -67,7 +67,6 @@ typedef struct sl_stream_stats {
     uint64_t read_bytes; /* of completed reads */
     uint64_t used_bytes; /* of the reads of stages that were awaited: without what was read ahead */
     uint64_t stall_ns;   /* spent in sl_stream_await */
-    sl_io_engine_info io;
 } sl_stream_stats;
 
 void sl_stream_get_stats(sl_stream *stream, sl_stream_stats *out);
