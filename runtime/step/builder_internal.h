@@ -1,0 +1,71 @@
+/* builder_internal.h - what the files of the builder share. Each emits the phases of one part of a pass:
+ *
+ *   builder.c    layers and the whole pass; where tensors are
+ *   products.c   embeddings, norms, products with weights, activations
+ *   attention.c  from q, k, v to the attention's output
+ *   moe.c        mixture of experts
+ *   output.c     from the last layer to a token
+ */
+#ifndef SL_RUNTIME_STEP_BUILDER_INTERNAL_H
+#define SL_RUNTIME_STEP_BUILDER_INTERNAL_H
+
+#include "runtime/step/builder.h"
+
+typedef struct sl_builder {
+    const sl_layout *l;
+    const sl_model *m;
+    const sl_hparams *h;
+    sl_kernel_set *kernels;
+    const sl_shape *shape;
+    sl_step *step;
+    sl_diag *diag;
+    uint32_t layer; /* current, or SL_NO_LAYER */
+    uint32_t stage; /* latest stage of streamed weights that was needed */
+} sl_builder;
+
+/* Appends a phase of kernel (id, key) with its push block; the caller adds what it reads and writes. */
+sl_status sl_build_phase(sl_builder *b, const char *label, sl_kernel_id id, uint32_t key,
+                         const uint32_t *spec, uint32_t spec_count, const void *push, size_t push_bytes,
+                         sl_phase **out);
+/* A part of the range: `rows` rows of `row_elements` 4-byte elements. */
+sl_range sl_build_rows_of(sl_range whole, uint64_t rows, uint64_t row_elements);
+const sl_model_tensor *sl_build_tensor(const sl_builder *b, sl_part part);
+const sl_place *sl_build_place_of(const sl_builder *b, const sl_model_tensor *t);
+/* Address of a tensor that is resident whole. */
+uint64_t sl_build_resident(const sl_builder *b, const sl_model_tensor *t);
+/* Address of a piece in the ring; from here on the pass needs its stage. */
+uint64_t sl_build_streamed(sl_builder *b, uint32_t piece);
+/* Where a half block writes: straight onto the residual stream, or aside when a post norm comes between. */
+sl_range sl_build_half_block_target(const sl_builder *b);
+
+typedef struct sl_product {
+    const char *label;
+    const sl_model_tensor *w;
+    sl_range x, y;
+    uint32_t n_tokens;
+    bool add; /* y += */
+} sl_product;
+
+sl_status sl_emit_product(sl_builder *b, const sl_product *o);
+
+typedef struct sl_norm {
+    const char *label;
+    const sl_model_tensor *weight;
+    sl_range x, y;
+    sl_range after; /* added to the result; empty: nothing */
+    uint32_t n, rows;
+} sl_norm;
+
+sl_status sl_emit_norm(sl_builder *b, const sl_norm *o);
+sl_status sl_emit_embedding(sl_builder *b);
+sl_status sl_emit_act_mul(sl_builder *b, uint64_t rows, uint32_t n);
+sl_status sl_emit_head_norms(sl_builder *b);
+sl_status sl_emit_rope(sl_builder *b, const char *label, sl_range x, uint32_t n_heads);
+sl_status sl_emit_kv_store(sl_builder *b);
+sl_status sl_emit_attention(sl_builder *b);
+sl_status sl_emit_moe(sl_builder *b);
+sl_status sl_emit_logits(sl_builder *b);
+sl_status sl_emit_greedy(sl_builder *b);
+sl_status sl_emit_sampling(sl_builder *b);
+
+#endif

@@ -1,0 +1,134 @@
+/* Embeddings, norms, products with weights, activations. */
+#include "runtime/step/builder_internal.h"
+
+#include "hal/base/checked.h"
+
+static sl_status emit_product_rows(sl_builder *b, const sl_product *o, uint64_t w, uint32_t row,
+                                   uint32_t rows)
+{
+    const sl_model_tensor *t = o->w;
+    const struct sl_push_matmul push = {
+        .w = w,
+        .x = o->x.begin,
+        .y = o->y.begin + (uint64_t)row * 4,
+        .add = o->add ? o->y.begin + (uint64_t)row * 4 : 0,
+        .n_out = rows,
+        .n_k = t->n_k,
+        .n_tokens = o->n_tokens,
+        .x_stride = t->n_k,
+        .y_stride = (uint32_t)t->n_out,
+        .row_bytes = t->row_bytes,
+        .weight_type = (uint32_t)t->file->type,
+    };
+    const bool few = o->n_tokens <= SL_MATVEC_COLUMNS_MAX;
+    sl_phase *p;
+    sl_status st = sl_build_phase(b, o->label, few ? SL_K_matvec : SL_K_matmul, (uint32_t)t->file->type,
+                                  &o->n_tokens, few, &push, sizeof push, &p);
+    if (st != SL_OK) return st;
+    sl_phase_reads(p, sl_build_rows_of(o->x, o->n_tokens, t->n_k));
+    const sl_range y = {o->y.begin + (uint64_t)row * 4,
+                        o->y.begin + ((uint64_t)(o->n_tokens - 1) * t->n_out + row + rows) * 4};
+    sl_phase_writes(p, y);
+    if (o->add) sl_phase_reads(p, y);
+    p->weight_bytes = (uint64_t)rows * t->row_bytes;
+    p->flops = 2ull * rows * t->n_k * o->n_tokens;
+    return SL_OK;
+}
+
+sl_status sl_emit_product(sl_builder *b, const sl_product *o)
+{
+    const sl_place *place = sl_build_place_of(b, o->w);
+    if (place->home == SL_HOME_DEVICE)
+        return emit_product_rows(b, o, sl_build_resident(b, o->w), 0, (uint32_t)o->w->n_out);
+    for (uint32_t i = 0; i < place->piece_count; i++) {
+        const sl_piece *piece = &b->l->plan->pieces[place->piece + i];
+        sl_status st =
+            emit_product_rows(b, o, sl_build_streamed(b, place->piece + i), piece->row, piece->row_count);
+        if (st != SL_OK) return st;
+    }
+    return SL_OK;
+}
+
+sl_status sl_emit_norm(sl_builder *b, const sl_norm *o)
+{
+    const bool after = o->after.end > o->after.begin;
+    const struct sl_push_rms_norm push = {
+        .x = o->x.begin,
+        .weight = sl_build_resident(b, o->weight),
+        .after = after ? o->after.begin : 0,
+        .y = o->y.begin,
+        .n = o->n,
+        .rows = o->rows,
+        .x_stride = o->n,
+        .y_stride = o->n,
+        .eps = b->h->norm_eps,
+    };
+    sl_phase *p;
+    sl_status st = sl_build_phase(b, o->label, SL_K_rms_norm, 0, NULL, 0, &push, sizeof push, &p);
+    if (st != SL_OK) return st;
+    sl_phase_reads(p, sl_build_rows_of(o->x, o->rows, o->n));
+    if (after) sl_phase_reads(p, sl_build_rows_of(o->after, o->rows, o->n));
+    sl_phase_writes(p, sl_build_rows_of(o->y, o->rows, o->n));
+    return SL_OK;
+}
+
+sl_status sl_emit_embedding(sl_builder *b)
+{
+    const sl_model_tensor *t = sl_model_find(b->m, SL_PART_EMBED, SL_NO_LAYER);
+    const sl_workspace *w = &b->l->work;
+    const uint32_t n = b->h->n_embd, n_tokens = b->shape->n_tokens;
+    sl_phase *p;
+    sl_status st;
+    if (sl_build_place_of(b, t)->home == SL_HOME_DEVICE) {
+        const struct sl_push_embed push = {
+            .table = sl_build_resident(b, t),
+            .tokens = b->l->batch.tokens.begin,
+            .y = w->x.begin,
+            .n_embd = n,
+            .n_vocab = b->h->n_vocab,
+            .n_tokens = n_tokens,
+            .y_stride = n,
+            .row_bytes = t->row_bytes,
+            .weight_type = (uint32_t)t->file->type,
+            .scale = b->h->embedding_scale,
+        };
+        st = sl_build_phase(b, "embed", SL_K_embed, (uint32_t)t->file->type, NULL, 0, &push, sizeof push, &p);
+    } else {
+        const struct sl_push_copy_rows push = {
+            .x = b->l->batch.embeddings.begin,
+            .index = b->l->batch.rows.begin,
+            .y = w->x.begin,
+            .n = n,
+            .rows = n_tokens,
+            .x_stride = n,
+            .y_stride = n,
+        };
+        st = sl_build_phase(b, "embed_rows", SL_K_copy_rows, 0, NULL, 0, &push, sizeof push, &p);
+    }
+    if (st != SL_OK) return st;
+    sl_phase_writes(p, sl_build_rows_of(w->x, n_tokens, n));
+    return SL_OK;
+}
+
+sl_status sl_emit_act_mul(sl_builder *b, uint64_t rows, uint32_t n)
+{
+    const sl_workspace *w = &b->l->work;
+    const struct sl_push_act_mul push = {
+        .gate = w->gate.begin,
+        .up = w->up.begin,
+        .y = w->gate.begin,
+        .n = n,
+        .rows = (uint32_t)rows,
+        .gate_stride = n,
+        .up_stride = n,
+        .y_stride = n,
+        .act = b->m->arch->activation == SL_ACTIVATION_GELU ? SL_ACT_GELU : SL_ACT_SILU,
+    };
+    sl_phase *p;
+    sl_status st = sl_build_phase(b, "act_mul", SL_K_act_mul, 0, NULL, 0, &push, sizeof push, &p);
+    if (st != SL_OK) return st;
+    sl_phase_reads(p, sl_build_rows_of(w->gate, rows, n));
+    sl_phase_reads(p, sl_build_rows_of(w->up, rows, n));
+    sl_phase_writes(p, sl_build_rows_of(w->gate, rows, n));
+    return SL_OK;
+}
