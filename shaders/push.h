@@ -31,6 +31,16 @@ typedef uint64_t sl_addr;
 #define SL_TOPK_MAX           256u
 #define SL_MATVEC_COLUMNS_MAX 8u
 
+/* Formats of activation rows of n elements: what a kernel that makes rows can write. Strides stay in elements.
+ *   SL_ROWS_F32  4 n bytes
+ *   SL_ROWS_F16  2 n bytes, to nearest; beyond the range of f16: the largest finite value
+ *   SL_ROWS_Q8   n int8, then n / 32 pairs of f32 (d, d * sum of the block's int8): of each block of 32, d =
+ *                max |x| / 127 and int8 = round(x / d). n is a multiple of 32; a row has n + n / 4 bytes.
+ */
+#define SL_ROWS_F32 0
+#define SL_ROWS_F16 1
+#define SL_ROWS_Q8  2
+
 /* y[t][:] = scale * table[tokens[t]][:]; zeros for an id >= n_vocab. The key is the weight type of the table,
  * and weight_type says it again for the C side (as in every product with weights). */
 struct sl_push_embed {
@@ -41,10 +51,12 @@ struct sl_push_embed {
 
 /* v = x[r][:] + before[r][:] (before may be 0); sum[r][:] = v where sum is given (it may be x or before);
  * y[r][:] = v / sqrt(mean(v^2) + eps) * weight[:] + after[r][:] (weight 0: ones; after 0: nothing).
- * before, sum: stride x_stride; after: stride y_stride. y may be x. Source: Zhang & Sennrich 2019. */
+ * before, sum: stride x_stride; after: f32, stride y_stride. y may be x where it is f32. The key is the format
+ * of y (SL_ROWS_*), and format says it again for the C side; Q8 takes x at multiples of 16 bytes and strides of
+ * 4. Source: Zhang & Sennrich 2019. */
 struct sl_push_rms_norm {
     sl_addr x, weight, before, sum, after, y;
-    uint32_t n, rows, x_stride, y_stride;
+    uint32_t n, rows, x_stride, y_stride, format;
     float eps;
 };
 
@@ -97,10 +109,10 @@ struct sl_push_attention_combine {
 #define SL_ACT_SILU 0u
 #define SL_ACT_GELU 1u /* tanh approximation */
 
-/* y[r][:] = act(gate[r][:]) * up[r][:]. y may be gate or up. */
+/* y[r][:] = act(gate[r][:]) * up[r][:]. y may be gate or up where it is f32. Key and format as in rms_norm. */
 struct sl_push_act_mul {
     sl_addr gate, up, y;
-    uint32_t n, rows, gate_stride, up_stride, y_stride, act;
+    uint32_t n, rows, gate_stride, up_stride, y_stride, act, format;
 };
 
 /* y[i] = a[i] + scale * b[i], i < n. y may be a or b. */

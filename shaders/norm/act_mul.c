@@ -1,6 +1,7 @@
 #include "shaders/registry.h"
 
 #include "hal/base/checked.h"
+#include "shaders/rows_out.h"
 
 #include <math.h>
 
@@ -14,23 +15,33 @@ static float gelu(float x)
     return 0.5f * x * (1 + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
 }
 
+enum { STRIP = 128 };
+
+/* Elements first .. first + count - 1 of row r; count <= STRIP. */
+static void act_strip(const struct sl_push_act_mul *p, uint64_t r, uint32_t first, uint32_t count)
+{
+    const float *gate = (const float *)sl_host(p->gate) + r * p->gate_stride + first;
+    const float *up = (const float *)sl_host(p->up) + r * p->up_stride + first;
+    float strip[STRIP];
+    if (p->act == SL_ACT_GELU)
+        for (uint32_t i = 0; i < count; i++)
+            strip[i] = gelu(gate[i]) * up[i];
+    else
+        for (uint32_t i = 0; i < count; i++)
+            strip[i] = silu(gate[i]) * up[i];
+    uint8_t *y = (uint8_t *)sl_host(p->y) + r * sl_rows_bytes(p->format, p->y_stride);
+    sl_rows_put(p->format, y, p->n, first, count, strip);
+}
+
 void sl_host_act_mul(const sl_kernel_task *task)
 {
     const struct sl_push_act_mul *p = task->push;
+    const uint64_t strips = sl_div_up(p->n, STRIP);
     uint64_t begin, end;
-    sl_task_share(task, (uint64_t)p->rows * p->n, &begin, &end);
-    while (begin < end) { /* a row, or the part of one that is in the share */
-        const uint64_t r = begin / p->n, first = begin % p->n, count = SL_MIN(p->n - first, end - begin);
-        const float *gate = (const float *)sl_host(p->gate) + r * p->gate_stride + first;
-        const float *up = (const float *)sl_host(p->up) + r * p->up_stride + first;
-        float *y = (float *)sl_host(p->y) + r * p->y_stride + first;
-        if (p->act == SL_ACT_GELU)
-            for (uint64_t i = 0; i < count; i++)
-                y[i] = gelu(gate[i]) * up[i];
-        else
-            for (uint64_t i = 0; i < count; i++)
-                y[i] = silu(gate[i]) * up[i];
-        begin += count;
+    sl_task_share(task, p->rows * strips, &begin, &end);
+    for (; begin < end; begin++) {
+        const uint32_t first = (uint32_t)(begin % strips) * STRIP;
+        act_strip(p, begin / strips, first, SL_MIN(p->n - first, (uint32_t)STRIP));
     }
 }
 

@@ -3,6 +3,7 @@
 #include "common.glsl"
 #include "reduce.glsl"
 #include "vectors.glsl"
+#include "rows_out.glsl"
 SL_PUSH(sl_push_rms_norm);
 
 // Rows up to ROW_OF_SUBGROUP long (norms of heads) have a subgroup each, longer ones the whole workgroup; with small
@@ -25,8 +26,17 @@ uvec2 row(uvec2 base, uint r, uint stride) { return given(base) ? offset_mul(bas
         vec result = v * scale;                                                                                        \
         if (given(p.weight)) result *= rows(p.weight).at[i];                                                           \
         if (given(p.after)) result += rows(after).at[i];                                                               \
-        rows(y).at[i] = result;                                                                                        \
+        PUT(rows, i, result);                                                                                          \
     }
+
+#if SL_KEY == SL_ROWS_F16
+// What `rows` is for 32-bit elements, as halves.
+#define F32_PUT(i, v)   put_half(y, i, v)
+#define F32x4_PUT(i, v) put_halves(y, i, v)
+#define PUT(rows, i, v) rows##_PUT(i, v)
+#else
+#define PUT(rows, i, v) rows(y).at[i] = v
+#endif
 
 void main()
 {
@@ -39,8 +49,13 @@ void main()
 
     const uvec2 x = row(p.x, r, p.x_stride), before = row(p.before, r, p.x_stride);
     const uvec2 sum = row(p.sum, r, p.x_stride), after = row(p.after, r, p.y_stride);
-    const uvec2 y = row(p.y, r, p.y_stride);
-    const bool wide = in_vectors(x.x | before.x | sum.x | after.x | y.x | p.weight.x, p.n);
+    const uvec2 y = offset_mul(p.y, r, row_bytes(p.y_stride));
+    const uint addresses = x.x | before.x | sum.x | after.x | p.weight.x | (SL_KEY == SL_ROWS_F32 ? y.x : y.x << 1);
+#if SL_KEY == SL_ROWS_Q8
+    const bool wide = true;
+#else
+    const bool wide = in_vectors(addresses, p.n);
+#endif
     float squares = 0.0;
     if (wide) {
         SQUARES(F32x4, vec4, p.n / 4u)
@@ -49,9 +64,26 @@ void main()
     }
     squares = small ? subgroupAdd(squares) : workgroup_sum(squares);
     const float scale = inversesqrt(squares / float(p.n) + p.eps);
+#if SL_KEY == SL_ROWS_Q8
+    // An invocation makes whole blocks.
+    for (uint block = first; block < p.n / 32u; block += step) {
+        vec4 v[8];
+        [[unroll]] for (uint j = 0u; j < 8u; j++) {
+            const uint i = block * 8u + j;
+            v[j] = F32x4(x).at[i];
+            if (given(p.before)) v[j] += F32x4(before).at[i];
+            if (given(p.sum)) F32x4(sum).at[i] = v[j];
+            v[j] *= scale;
+            if (given(p.weight)) v[j] *= F32x4(p.weight).at[i];
+            if (given(p.after)) v[j] += F32x4(after).at[i];
+        }
+        put_q8_block(y, p.n, block, v);
+    }
+#else
     if (wide) {
         WRITE(F32x4, vec4, p.n / 4u)
     } else {
         WRITE(F32, float, p.n)
     }
+#endif
 }

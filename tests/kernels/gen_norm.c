@@ -63,7 +63,15 @@ bool sl_gen_rms_norm(sl_kernel_case *c, uint32_t index, const sl_variant *varian
         {100, 6, 0, 0, WEIGHT | AFTER | AFTER_IS_Y, 1, 1e-5f},
         {900, 2, 0, 0, WEIGHT, 1e-4f, 1e-5f}, /* eps is larger than the mean */
     };
-    (void)variant;
+    const uint32_t format = variant->key, in_place = Y_IS_X | AFTER_IS_Y;
+    for (uint32_t i = 0; i < SL_COUNTOF(cases) && format != SL_ROWS_F32;
+         i++) { /* the cases this format takes */
+        const uint32_t padded = cases[i].x_pad | cases[i].y_pad;
+        const bool taken = format == SL_ROWS_F16
+                               ? !(cases[i].what & in_place)
+                               : !(cases[i].what & in_place) && cases[i].n % 32 == 0 && !padded;
+        if (!taken) index += i <= index;
+    }
     if (index >= SL_COUNTOF(cases)) return false;
     const uint32_t n = cases[index].n, rows = cases[index].rows, what = cases[index].what;
     const float range = cases[index].range;
@@ -74,6 +82,7 @@ bool sl_gen_rms_norm(sl_kernel_case *c, uint32_t index, const sl_variant *varian
         .x_stride = n + cases[index].x_pad,
         .y_stride = n + (what & Y_IS_X ? cases[index].x_pad : cases[index].y_pad),
         .eps = cases[index].eps,
+        .format = format,
     };
     snprintf(c->name, sizeof c->name, "n=%u rows=%u what=%u", n, rows, what);
     const uint64_t xs = span(rows, p->x_stride, n), ys = span(rows, p->y_stride, n);
@@ -91,6 +100,8 @@ bool sl_gen_rms_norm(sl_kernel_case *c, uint32_t index, const sl_variant *varian
         add_floats(c, AT(sum), SL_CASE_OUT, xs, 0, 0);
     if (what & Y_IS_X)
         sl_case_alias(c, AT(y), AT(x));
+    else if (format != SL_ROWS_F32)
+        sl_case_rows_add(c, AT(y), SL_CASE_OUT, format, rows, p->y_stride, n);
     else
         add_floats(c, AT(y), SL_CASE_OUT | (what & AFTER_IS_Y ? SL_CASE_IN : 0), ys, -3, 3);
     if (what & AFTER_IS_Y) sl_case_alias(c, AT(after), AT(y));
@@ -110,7 +121,13 @@ bool sl_gen_act_mul(sl_kernel_case *c, uint32_t index, const sl_variant *variant
         {513, 2, 0, 3, 0, 2, 4},   {1536, 9, 1536, 1536, 0, 0, 8}, {2048, 1, 0, 0, 0, 1, 120},
         {14336, 2, 0, 0, 4, 0, 3}, {767, 33, 1, 1, 1, 0, 2},
     };
-    (void)variant;
+    const uint32_t format = variant->key;
+    for (uint32_t k = 0; k < SL_COUNTOF(shapes) && format != SL_ROWS_F32;
+         k++) { /* the cases this format takes */
+        const uint32_t padded = shapes[k].gate_pad | shapes[k].up_pad | shapes[k].y_pad;
+        const bool aligned = shapes[k].n % 32 == 0 && padded % 4 == 0 && !shapes[k].y_pad;
+        if (shapes[k].in_place || (format == SL_ROWS_Q8 && !aligned)) index += k <= index / 2 ? 2 : 0;
+    }
     if (index >= 2 * SL_COUNTOF(shapes)) return false;
     const uint32_t i = index / 2, n = shapes[i].n, rows = shapes[i].rows, in_place = shapes[i].in_place;
     struct sl_push_act_mul *p = (struct sl_push_act_mul *)c->push;
@@ -120,6 +137,7 @@ bool sl_gen_act_mul(sl_kernel_case *c, uint32_t index, const sl_variant *variant
         .gate_stride = n + shapes[i].gate_pad,
         .up_stride = n + shapes[i].up_pad,
         .act = index % 2 ? SL_ACT_GELU : SL_ACT_SILU,
+        .format = format,
     };
     p->y_stride = in_place == 1 ? p->gate_stride : in_place == 2 ? p->up_stride : n + shapes[i].y_pad;
     snprintf(c->name, sizeof c->name, "%s n=%u rows=%u in_place=%u", index % 2 ? "gelu" : "silu", n, rows,
@@ -130,6 +148,8 @@ bool sl_gen_act_mul(sl_kernel_case *c, uint32_t index, const sl_variant *variant
     add_floats(c, AT(up), SL_CASE_IN | (in_place == 2 ? SL_CASE_OUT : 0), span(rows, p->up_stride, n), -2, 2);
     if (in_place)
         sl_case_alias(c, AT(y), in_place == 1 ? AT(gate) : AT(up));
+    else if (format != SL_ROWS_F32)
+        sl_case_rows_add(c, AT(y), SL_CASE_OUT, format, rows, p->y_stride, n);
     else
         add_floats(c, AT(y), SL_CASE_OUT, span(rows, p->y_stride, n), 0, 0);
     if (n > 4) { /* where exponentials leave the range of floats */

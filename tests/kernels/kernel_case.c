@@ -1,5 +1,7 @@
 #include "tests/kernels/kernel_run.h"
 
+#include "shaders/rows_out.h"
+
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
 
@@ -43,7 +45,19 @@ void *sl_case_operand_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flag
     void *data = sl_aligned_alloc(ALIGNMENT, sl_align_up(bytes, ALIGNMENT));
     if (!data) stop(c, "out of memory");
     memset(data, 0, bytes);
-    c->operands[c->operand_count++] = (sl_case_operand){push_offset, flags, type, bytes, data};
+    c->operands[c->operand_count++] = (sl_case_operand){
+        .push_offset = push_offset, .flags = flags, .type = type, .bytes = bytes, .data = data};
+    return data;
+}
+
+void *sl_case_rows_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, uint32_t format,
+                       uint32_t rows, uint32_t stride, uint32_t n)
+{
+    static const sl_case_type types[] = {
+        [SL_ROWS_F32] = SL_CASE_F32, [SL_ROWS_F16] = SL_CASE_F16, [SL_ROWS_Q8] = SL_CASE_Q8};
+    const uint64_t elements = format == SL_ROWS_Q8 ? (uint64_t)rows * n : (uint64_t)(rows - 1) * stride + n;
+    void *data = sl_case_operand_add(c, push_offset, flags, types[format], sl_rows_bytes(format, elements));
+    c->operands[c->operand_count - 1].row_elements = n;
     return data;
 }
 

@@ -12,7 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum sl_case_type { SL_CASE_F32, SL_CASE_F16, SL_CASE_U32, SL_CASE_BYTES } sl_case_type;
+typedef enum sl_case_type {
+    SL_CASE_F32,
+    SL_CASE_F16,
+    SL_CASE_Q8, /* activation rows (SL_ROWS_Q8) of row_elements, without gaps: compared as the floats they
+                   stand for */
+    SL_CASE_U32,
+    SL_CASE_BYTES
+} sl_case_type;
 
 #define SL_CASE_IN  1u /* initial contents matter */
 #define SL_CASE_OUT 2u /* compared after the run; poisoned before it unless also IN */
@@ -22,7 +29,8 @@ typedef struct sl_case_operand {
     uint32_t flags;       /* SL_CASE_IN, SL_CASE_OUT */
     sl_case_type type;    /* how an output is compared: floats by error, others exactly */
     uint64_t bytes;
-    void *data; /* initial contents, bytes long, 64-byte aligned; NULL for a pure output */
+    uint32_t row_elements; /* of SL_CASE_Q8 */
+    void *data;            /* initial contents, bytes long, 64-byte aligned; NULL for a pure output */
 } sl_case_operand;
 
 #define SL_CASE_OPERANDS_MAX 12
@@ -43,6 +51,9 @@ typedef struct sl_kernel_case {
  * outputs, where it is ignored). Never NULL: a test program out of memory stops with a message. */
 void *sl_case_operand_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, sl_case_type type,
                           uint64_t bytes);
+/* Activation rows in one of the formats SL_ROWS_*, `rows` of them, `stride` elements apart. */
+void *sl_case_rows_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, uint32_t format,
+                       uint32_t rows, uint32_t stride, uint32_t n);
 /* Lets a second address of the push block point at an operand that is already there (in-place kernels). */
 void sl_case_alias(sl_kernel_case *c, uint32_t push_offset, uint32_t same_as_push_offset);
 

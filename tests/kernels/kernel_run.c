@@ -11,6 +11,7 @@
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
 #include "hal/base/half.h"
+#include "shaders/rows_out.h"
 #include "tests/support/test_device.h"
 
 #include <math.h>
@@ -66,8 +67,7 @@ static void write_image(const batch *b, uint8_t *image)
             if (op->flags & SL_CASE_IN)
                 memcpy(image + k->at[o], op->data, op->bytes);
             else /* NaNs for floats */
-                memset(image + k->at[o], op->type == SL_CASE_F32 || op->type == SL_CASE_F16 ? 0xff : 0xaa,
-                       op->bytes);
+                memset(image + k->at[o], op->type <= SL_CASE_Q8 ? 0xff : 0xaa, op->bytes);
         }
     }
 }
@@ -130,8 +130,27 @@ static void run_device(const batch *b, const uint8_t *initial, uint8_t *result)
 
 /* ---- comparison ---- */
 
+/* Of Q8 rows: their elements, then the sums of their blocks. */
+static uint64_t element_count(const sl_case_operand *op)
+{
+    if (op->type != SL_CASE_Q8) return op->bytes / (op->type == SL_CASE_F16 ? 2 : 4);
+    const uint64_t n = op->row_elements;
+    return op->bytes / (n + n / 4) * (n + n / 32);
+}
+
+static float q8_element(const sl_case_operand *op, const uint8_t *at, uint64_t i)
+{
+    const uint32_t n = op->row_elements, each = n + n / 32, k = (uint32_t)(i % each);
+    const uint8_t *row = at + i / each * sl_rows_bytes(SL_ROWS_Q8, n);
+    if (k < n) return sl_rows_get(SL_ROWS_Q8, row, n, k);
+    float sum;
+    memcpy(&sum, row + n + (k - n) * 8 + 4, sizeof sum);
+    return sum;
+}
+
 static float element(const sl_case_operand *op, const uint8_t *at, uint64_t i)
 {
+    if (op->type == SL_CASE_Q8) return q8_element(op, at, i);
     if (op->type == SL_CASE_F16) {
         uint16_t half;
         memcpy(&half, at + 2 * i, sizeof half);
@@ -165,7 +184,7 @@ static bool compare_floats(const batch *b, const batch_case *k, uint32_t o, cons
                            const uint8_t *got, double tolerance)
 {
     const sl_case_operand *op = &k->c.operands[o];
-    const uint64_t n = op->bytes / (op->type == SL_CASE_F16 ? 2 : 4);
+    const uint64_t n = element_count(op);
     double squares = 0, errors = 0, worst = -1;
     uint64_t worst_at = 0;
     for (uint64_t i = 0; i < n; i++) {
