@@ -69,6 +69,33 @@ struct sl_push_matmul {
     uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes, weight_type;
 };
 
+/* Products of a decode step, with what stands before and after them in the layer. With x' the input as `input` says:
+ *   matvec_fused: y[t][r] = w[r] . x'[t] + add[t][r]        matvec_gated: y[t][r] = act(w[r] . x'[t]) * (w2[r] . x'[t])
+ * Input (specialization constant): SL_INPUT_ROWS: x' = x, rows of Q8 where the weights are quantized, of F32 where
+ * they are floats; SL_INPUT_PLAIN: x is F32, and quantized first where the weights are; SL_INPUT_NORM: the same after
+ * rms_norm with weights `norm` and eps. y is F32, or Q8 (matvec_gated, n_out and
+ * ROWS_GROUP multiples of 32). add has y's stride and may be y. Everything else is a specialization constant (SL_FUSED_*).
+ * x_stride, y_stride: in elements. w, w2, x, norm at multiples of 16 bytes, row_bytes of 16 for types without blocks
+ * or with blocks of 144 bytes, else of 4; n_k a multiple of 32 and of the block. */
+#define SL_INPUT_ROWS  0u
+#define SL_INPUT_PLAIN 1u
+#define SL_INPUT_NORM  2u
+/* Specialization constants from SL_SPEC_FIRST on. */
+#define SL_FUSED_COLUMNS    0u /* 1 .. SL_MATVEC_COLUMNS_MAX; more than 1 only with SL_INPUT_ROWS */
+#define SL_FUSED_INPUT      1u
+#define SL_FUSED_OUTPUT     2u /* SL_ROWS_F32, SL_ROWS_Q8 */
+#define SL_FUSED_ACT        3u /* SL_ACT_*, of two matrices */
+#define SL_FUSED_N_K        4u
+#define SL_FUSED_ROWS_GROUP 5u /* rows a workgroup makes: a multiple of 4, SL_FUSED_ROWS_MAX at most */
+#define SL_FUSED_COUNT      6u
+#define SL_FUSED_ROWS_MAX   256u
+#define SL_FUSED_N_K_MAX    16384u /* of SL_INPUT_PLAIN and _NORM: x stands in shared memory; half of it for floats */
+struct sl_push_matvec_fused {
+    sl_addr w, w2, x, norm, y, add;
+    uint32_t n_out, x_stride, y_stride, row_bytes, weight_type;
+    float eps;
+};
+
 /* Rotates the first rot_dim of each head of x[t][h][:] (heads contiguous, tokens token_stride apart) in
  * place. mode 0: pairs (2i, 2i+1); mode 1 (neox): pairs (i, i + rot_dim/2). theta_i = position *
  * freq_base^(-2i/rot_dim) / factors[i] (factors[rot_dim/2], 0: ones), then YaRN: interpolated = freq_scale *

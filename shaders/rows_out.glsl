@@ -5,16 +5,10 @@
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer U32x2Out { uvec2 at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer F32x2Out { vec2 at[]; };
 
-// Bytes of `elements` in the format of SL_KEY.
-uint row_bytes(uint elements)
+// Bytes of `elements` of a format.
+uint bytes_of_row(uint format, uint elements)
 {
-#if SL_KEY == SL_ROWS_F16
-    return elements * 2u;
-#elif SL_KEY == SL_ROWS_Q8
-    return elements + elements / 4u;
-#else
-    return elements * 4u;
-#endif
+    return format == SL_ROWS_F16 ? elements * 2u : format == SL_ROWS_Q8 ? elements + elements / 4u : elements * 4u;
 }
 
 const float HALF_MAX = 65504.0;

@@ -30,7 +30,7 @@ void main()
     const uint begin = gl_WorkGroupID.x * SL_TILE_X, end = min(begin + SL_TILE_X, p.n);
     for (uint r = gl_WorkGroupID.y; r < p.rows; r += gl_NumWorkGroups.y) {
         const uvec2 gate = offset_mul(p.gate, r, p.gate_stride * 4u), up = offset_mul(p.up, r, p.up_stride * 4u);
-        const uvec2 y = offset_mul(p.y, r, row_bytes(p.y_stride));
+        const uvec2 y = offset_mul(p.y, r, bytes_of_row(SL_KEY, p.y_stride));
 #if SL_KEY == SL_ROWS_Q8
         for (uint block = begin / 32u + gl_LocalInvocationIndex; block < end / 32u; block += WORKGROUP) {
             vec4 v[8];

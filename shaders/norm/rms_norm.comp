@@ -49,7 +49,7 @@ void main()
 
     const uvec2 x = row(p.x, r, p.x_stride), before = row(p.before, r, p.x_stride);
     const uvec2 sum = row(p.sum, r, p.x_stride), after = row(p.after, r, p.y_stride);
-    const uvec2 y = offset_mul(p.y, r, row_bytes(p.y_stride));
+    const uvec2 y = offset_mul(p.y, r, bytes_of_row(SL_KEY, p.y_stride));
     const uint addresses = x.x | before.x | sum.x | after.x | p.weight.x | (SL_KEY == SL_ROWS_F32 ? y.x : y.x << 1);
 #if SL_KEY == SL_ROWS_Q8
     const bool wide = true;

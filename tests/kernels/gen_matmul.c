@@ -3,8 +3,10 @@
 #include "tests/kernels/gen_weights.h"
 
 #include "hal/base/checked.h"
+#include "shaders/rows_out.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* A width with at least `units` of 32 weights, as a multiple of the type's block; tail: more weights for
  * types without blocks. */
@@ -203,5 +205,84 @@ bool sl_gen_moe_matvec(sl_kernel_case *c, uint32_t index, const sl_variant *vari
                         4ull * items * p->n_out);
     snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u experts=%u used=%u tokens=%u per_slot=%u", p->n_out,
              n_k, p->n_experts, p->n_used, p->n_tokens, p->x_per_slot);
+    return true;
+}
+
+typedef struct fused_case {
+    uint32_t n_out, units, columns, input, output, act, rows_group;
+    bool add;
+} fused_case;
+
+static void fill_fused(sl_kernel_case *c, const fused_case *k, uint32_t type, bool gated)
+{
+    const bool floats = type == SL_WEIGHT_F32 || type == SL_WEIGHT_F16 || type == SL_WEIGHT_BF16;
+    const uint32_t n_k = width_for(type, k->units, 0), n_out = k->n_out;
+    const uint32_t format = k->input == SL_INPUT_ROWS && !floats ? SL_ROWS_Q8 : SL_ROWS_F32;
+    struct sl_push_matvec_fused *p = (struct sl_push_matvec_fused *)c->push;
+    *p = (struct sl_push_matvec_fused){.n_out = n_out,
+                                       .x_stride = n_k,
+                                       .y_stride = n_out,
+                                       .row_bytes = sl_gen_row_bytes(type, n_k),
+                                       .weight_type = type,
+                                       .eps = 1e-5f};
+#define AT(field) offsetof(struct sl_push_matvec_fused, field)
+    const uint64_t bytes = (uint64_t)p->row_bytes * n_out;
+    sl_gen_weights(c, type, sl_case_operand_add(c, AT(w), SL_CASE_IN, SL_CASE_BYTES, bytes), n_out, n_k);
+    if (gated)
+        sl_gen_weights(c, type, sl_case_operand_add(c, AT(w2), SL_CASE_IN, SL_CASE_BYTES, bytes), n_out, n_k);
+    float *values = malloc((size_t)n_k * sizeof *values);
+    uint8_t *x = sl_case_rows_add(c, AT(x), SL_CASE_IN, format, k->columns, n_k, n_k);
+    for (uint32_t t = 0; values && t < k->columns; t++) {
+        sl_case_fill_floats(c, values, n_k, -2, 2);
+        sl_rows_put(format, x + t * sl_rows_bytes(format, n_k), n_k, 0, n_k, values);
+    }
+    free(values);
+    if (k->input == SL_INPUT_NORM)
+        sl_case_fill_floats(c, sl_case_operand_add(c, AT(norm), SL_CASE_IN, SL_CASE_F32, 4ull * n_k), n_k, -1,
+                            2);
+    void *y = sl_case_rows_add(c, AT(y), k->add ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, k->output,
+                               k->columns, n_out, n_out);
+    if (k->add) {
+        sl_case_fill_floats(c, y, (uint64_t)n_out * k->columns, -2, 2);
+        sl_case_alias(c, AT(add), AT(y));
+    }
+#undef AT
+    c->spec_count = SL_FUSED_COUNT;
+    c->spec[SL_FUSED_COLUMNS] = k->columns;
+    c->spec[SL_FUSED_INPUT] = k->input;
+    c->spec[SL_FUSED_OUTPUT] = k->output;
+    c->spec[SL_FUSED_ACT] = k->act;
+    c->spec[SL_FUSED_N_K] = n_k;
+    c->spec[SL_FUSED_ROWS_GROUP] = k->rows_group;
+    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u columns=%u input=%u output=%u rows_group=%u", n_out,
+             n_k, k->columns, k->input, k->output, k->rows_group);
+}
+
+bool sl_gen_matvec_fused(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const fused_case cases[] = {
+        {1, 8, 1, SL_INPUT_NORM, SL_ROWS_F32, 0, 32, false},
+        {70, 24, 1, SL_INPUT_PLAIN, SL_ROWS_F32, 0, 16, true},
+        {37, 128, 1, SL_INPUT_ROWS, SL_ROWS_F32, 0, 8, true},
+        {45, 16, 2, SL_INPUT_ROWS, SL_ROWS_F32, 0, 32, false},
+        {33, 40, 8, SL_INPUT_ROWS, SL_ROWS_F32, 0, 16, true},
+        {9, 520, 1, SL_INPUT_ROWS, SL_ROWS_F32, 0, 64, false}, /* too long for shared memory */
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    fill_fused(c, &cases[index], variant->key, false);
+    return true;
+}
+
+bool sl_gen_matvec_gated(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const fused_case cases[] = {
+        {64, 8, 1, SL_INPUT_NORM, SL_ROWS_Q8, SL_ACT_SILU, 32, false},
+        {96, 24, 1, SL_INPUT_NORM, SL_ROWS_Q8, SL_ACT_GELU, 64, false},
+        {70, 40, 1, SL_INPUT_PLAIN, SL_ROWS_F32, SL_ACT_GELU, 16, false},
+        {64, 16, 3, SL_INPUT_ROWS, SL_ROWS_Q8, SL_ACT_SILU, 32, false},
+        {33, 8, 8, SL_INPUT_ROWS, SL_ROWS_F32, SL_ACT_SILU, 32, false},
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    fill_fused(c, &cases[index], variant->key, true);
     return true;
 }

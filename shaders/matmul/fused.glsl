@@ -1,0 +1,197 @@
+// fused.glsl - what the fused products share: the input in shared memory, chunks of weights in flight, sums.
+//
+// Before: blocks.glsl, the push block `p` with x, x_stride, norm, eps and row_bytes, the specialization constants of push.h
+// (SL_FUSED_*), macros ROWS (that a subgroup computes at once), IN_FLIGHT (chunks of each that an invocation has in flight)
+// and MATRICES (2: act(w x) * (w2 x)), and
+//   Row weight_row(uint which, uint r)  where row r of matrix `which` begins
+#ifndef SL_FUSED_GLSL
+#define SL_FUSED_GLSL
+#include "rows_out.glsl"
+#include "reduce.glsl"
+
+#define X_FLOAT (SL_KEY == 0 || SL_KEY == 1 || SL_KEY == 30)
+#if !X_FLOAT
+#include "matmul/int8.glsl"
+#endif
+
+#define SUMS (ROWS * MATRICES) // rows of weights that a subgroup has in hand
+const uint CHUNKS = N_K / (16u * CHUNK_RUNS);   // in a row
+const uint STEP_CHUNKS = SUBGROUP * IN_FLIGHT;  // of a row, in one step of a subgroup
+const uint STEPS = (CHUNKS + STEP_CHUNKS - 1u) / STEP_CHUNKS;
+const bool FULL = CHUNKS % STEP_CHUNKS == 0u;
+
+// Shared memory holds x of one column; more columns read it where it is.
+#if X_FLOAT
+const bool STAGED = COLUMNS == 1u && N_K <= SL_FUSED_N_K_MAX / 2u;
+#else
+const bool STAGED = COLUMNS == 1u && N_K <= SL_FUSED_N_K_MAX;
+#endif
+
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer F32x2 { vec2 at[]; };
+
+// ---- x ----
+
+// Neighbouring invocations read neighbouring 16-byte pieces, so that shared memory answers without conflicts: piece
+// `part` of chunk i stands behind that of chunk i - 1, in groups of eight chunks.
+uint slot(uint i, uint part, uint parts) { return (i & ~7u) * parts + part * 8u + (i & 7u); }
+
+#if X_FLOAT
+shared vec4 x_shared[STAGED ? N_K / 4u : 1u];
+uint vec4_slot(uint v) { return slot(v >> 2, v & 3u, 4u); }
+#else
+shared uvec4 x_shared[STAGED ? N_K / 16u : 1u];
+shared vec2 scale_shared[STAGED ? N_K / 32u : 1u];
+uint run_slot(uint j) { return slot(run_chunk(j), run_which(j), 2u); }
+#endif
+
+float norm_scale(uvec2 x)
+{
+    float squares = 0.0;
+    for (uint i = gl_LocalInvocationIndex; i < N_K / 4u; i += WORKGROUP) {
+        const vec4 v = F32x4(x).at[i];
+        squares += dot(v, v);
+    }
+    return inversesqrt(workgroup_sum(squares) / float(N_K) + p.eps);
+}
+
+// Four elements of x after the norm.
+vec4 normed(uvec2 x, uint i, float scale)
+{
+    const vec4 v = F32x4(x).at[i];
+    return INPUT == SL_INPUT_NORM ? v * scale * F32x4(p.norm).at[i] : v;
+}
+
+// x in shared memory. Every invocation must call; ends with a barrier.
+void stage_x(uvec2 x)
+{
+    if (!STAGED) return;
+    const float scale = INPUT == SL_INPUT_NORM ? norm_scale(x) : 1.0;
+#if X_FLOAT
+    for (uint i = gl_LocalInvocationIndex; i < N_K / 4u; i += WORKGROUP) x_shared[vec4_slot(i)] = normed(x, i, scale);
+#else
+    if (INPUT == SL_INPUT_ROWS) {
+        for (uint j = gl_LocalInvocationIndex; j < N_K / 16u; j += WORKGROUP) x_shared[run_slot(j)] = U32x4(x).at[j];
+        for (uint b = gl_LocalInvocationIndex; b < N_K / 32u; b += WORKGROUP)
+            scale_shared[b] = F32x2(offset(x, N_K)).at[b];
+    } else {
+        for (uint b = gl_LocalInvocationIndex; b < N_K / 32u; b += WORKGROUP) {
+            vec4 v[8];
+            uint words[8];
+            [[unroll]] for (uint j = 0u; j < 8u; j++) v[j] = normed(x, b * 8u + j, scale);
+            scale_shared[b] = quantize_block(v, words);
+            x_shared[run_slot(2u * b)] = uvec4(words[0], words[1], words[2], words[3]);
+            x_shared[run_slot(2u * b + 1u)] = uvec4(words[4], words[5], words[6], words[7]);
+        }
+    }
+#endif
+    barrier();
+}
+
+#if X_FLOAT
+Run x_of(uvec2 x, uint column, uint i)
+{
+    Run run;
+    [[unroll]] for (uint j = 0u; j < 4u; j++)
+        run.v[j] = STAGED ? x_shared[slot(i, j, 4u)] : F32x4(x).at[column * (p.x_stride / 4u) + i * 4u + j];
+    return run;
+}
+#else
+struct X {
+    uvec4 q0, q1;
+    vec2 s0, s1;
+};
+
+X x_of(uvec2 x, uint column, uint i)
+{
+    const uint j0 = chunk_k(i, 0u) / 16u, j1 = chunk_k(i, 1u) / 16u;
+    if (STAGED)
+        return X(x_shared[slot(i, 0u, 2u)], x_shared[slot(i, 1u, 2u)], scale_shared[j0 / 2u], scale_shared[j1 / 2u]);
+    const uvec2 row = offset_mul(x, column, p.x_stride + p.x_stride / 4u);
+    F32x2 scales = F32x2(offset(row, N_K));
+    return X(U32x4(row).at[j0], U32x4(row).at[j1], scales.at[j0 / 2u], scales.at[j1 / 2u]);
+}
+#endif
+
+// ---- weights ----
+
+// The subgroup's chunks of step `step` of the rows from `first` on; rows beyond `last` repeat it.
+void load_step(uint first, uint last, uint step, out Chunk chunks[SUMS * IN_FLIGHT])
+{
+    [[unroll]] for (uint m = 0u; m < MATRICES; m++)
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            const Row row = weight_row(m, min(first + r, last));
+            [[unroll]] for (uint u = 0u; u < IN_FLIGHT; u++) {
+                const uint i = step * STEP_CHUNKS + u * SUBGROUP + gl_SubgroupInvocationID;
+                chunks[(m * ROWS + r) * IN_FLIGHT + u] = chunk_load(row, FULL ? i : min(i, CHUNKS - 1u), N_K);
+            }
+        }
+}
+
+void add_step(uvec2 x, uint step, Chunk chunks[SUMS * IN_FLIGHT], inout float sums[COLUMNS][SUMS])
+{
+    [[unroll]] for (uint u = 0u; u < IN_FLIGHT; u++) {
+        const uint i = step * STEP_CHUNKS + u * SUBGROUP + gl_SubgroupInvocationID;
+        if (FULL || i < CHUNKS) {
+#if X_FLOAT
+            [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
+                const Run activations = x_of(x, c, i);
+                [[unroll]] for (uint s = 0u; s < SUMS; s++)
+                    sums[c][s] =
+                        run_dot(chunk_run(chunks[s * IN_FLIGHT + u], 0u), activations, sums[c][s]);
+            }
+#else
+            Ints weights[SUMS];
+            [[unroll]] for (uint s = 0u; s < SUMS; s++) weights[s] = chunk_ints(chunks[s * IN_FLIGHT + u]);
+            [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
+                const X a = x_of(x, c, i);
+                [[unroll]] for (uint s = 0u; s < SUMS; s++)
+                    sums[c][s] += chunk_dot(weights[s], a.q0, a.q1, a.s0, a.s1);
+            }
+#endif
+        }
+    }
+}
+
+// ---- results ----
+
+shared float made[OUTPUT == SL_ROWS_Q8 ? COLUMNS * ROWS_GROUP : 1u];
+
+float activated(float gate, float up)
+{
+    if (MATRICES == 1u) return gate;
+    const float inner = clamp(0.7978845608028654 * (gate + 0.044715 * gate * gate * gate), -10.0, 10.0);
+    return (ACT == SL_ACT_GELU ? 0.5 * gate * (1.0 + tanh(inner)) : gate / (1.0 + exp(-gate))) * up;
+}
+
+// Of column c, what this invocation (the r-th of its subgroup, r < ROWS) keeps.
+float own_result(float sums[COLUMNS][SUMS], uint c)
+{
+    float gate = 0.0, up = 0.0;
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        const float g = subgroupAdd(sums[c][r]);
+        const float u = MATRICES == 2u ? subgroupAdd(sums[c][SUMS - ROWS + r]) : 0.0;
+        if (gl_SubgroupInvocationID == r) {
+            gate = g;
+            up = u;
+        }
+    }
+    return activated(gate, up);
+}
+
+// The workgroup's rows (`begin` on) as Q8, after all are made. Every invocation must call.
+void put_made(uvec2 y, uint n, uint begin)
+{
+    barrier();
+    const uint blocks = ROWS_GROUP / 32u;
+    for (uint i = gl_LocalInvocationIndex; i < COLUMNS * blocks; i += WORKGROUP) {
+        const uint c = i / blocks, b = i % blocks;
+        if (begin + b * 32u >= n) continue;
+        vec4 v[8];
+        [[unroll]] for (uint j = 0u; j < 8u; j++) {
+            const uint at = c * ROWS_GROUP + b * 32u + j * 4u;
+            v[j] = vec4(made[at], made[at + 1u], made[at + 2u], made[at + 3u]);
+        }
+        put_q8_block(offset_mul(y, c, p.y_stride + p.y_stride / 4u), n, begin / 32u + b, v);
+    }
+}
+#endif
