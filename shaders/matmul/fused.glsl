@@ -44,46 +44,109 @@ shared vec2 scale_shared[STAGED ? N_K / 32u : 1u];
 uint run_slot(uint j) { return slot(run_chunk(j), run_which(j), 2u); }
 #endif
 
-float norm_scale(uvec2 x)
+// Vectors of four of x that one invocation keeps: rows up to REGISTERS * 4 * WORKGROUP are read once.
+const uint REGISTERS = 8u;
+const bool HELD = N_K / 4u <= REGISTERS * WORKGROUP && SUBGROUP >= 8u;
+
+// x as it is multiplied goes to shared memory from f32: normed, and quantized unless the weights are floats.
+#if X_FLOAT
+void put_x(uint i, vec4 v)
 {
-    float squares = 0.0;
-    for (uint i = gl_LocalInvocationIndex; i < N_K / 4u; i += WORKGROUP) {
-        const vec4 v = F32x4(x).at[i];
-        squares += dot(v, v);
+    if (i < N_K / 4u) x_shared[vec4_slot(i)] = v;
+}
+#else
+// Eight neighbouring invocations have a block of 32, four elements each. All of a subgroup must call.
+void put_x(uint i, vec4 v)
+{
+    const vec4 size = abs(v);
+    float most = max(max(size.x, size.y), max(size.z, size.w));
+    most = max(most, subgroupShuffleXor(most, 1u));
+    most = max(most, subgroupShuffleXor(most, 2u));
+    most = max(most, subgroupShuffleXor(most, 4u));
+    const float d = most / 127.0, inverse = d > 0.0 ? 1.0 / d : 0.0;
+    const ivec4 q = ivec4(round(v * inverse));
+    int sum = q.x + q.y + q.z + q.w;
+    sum += subgroupShuffleXor(sum, 1u);
+    sum += subgroupShuffleXor(sum, 2u);
+    sum += subgroupShuffleXor(sum, 4u);
+    if (i < N_K / 4u) {
+        x_shared[run_slot(i >> 2)][i & 3u] = bytes_of(q);
+        if ((i & 7u) == 0u) scale_shared[i >> 3] = vec2(d, d * float(sum));
     }
-    return inversesqrt(workgroup_sum(squares) / float(N_K) + p.eps);
+}
+#endif
+
+vec4 x_or_zero(uvec2 x, uint i) { return i < N_K / 4u ? F32x4(x).at[i] : vec4(0.0); }
+vec4 weight_of(uint i) { return INPUT == SL_INPUT_NORM && i < N_K / 4u ? F32x4(p.norm).at[i] : vec4(1.0); }
+
+float scale_of(float squares)
+{
+    return INPUT == SL_INPUT_NORM ? inversesqrt(workgroup_sum(squares) / float(N_K) + p.eps) : 1.0;
 }
 
-// Four elements of x after the norm.
-vec4 normed(uvec2 x, uint i, float scale)
+// Where the row fits registers, x and the norm's weights are loaded at once, before anything waits.
+void stage_held(uvec2 x)
 {
-    const vec4 v = F32x4(x).at[i];
-    return INPUT == SL_INPUT_NORM ? v * scale * F32x4(p.norm).at[i] : v;
+    vec4 v[REGISTERS], w[REGISTERS];
+    float squares = 0.0;
+    [[unroll]] for (uint j = 0u; j < REGISTERS; j++) {
+        v[j] = w[j] = vec4(0.0);
+        if (j * WORKGROUP < N_K / 4u) {
+            v[j] = x_or_zero(x, j * WORKGROUP + gl_LocalInvocationIndex);
+            w[j] = weight_of(j * WORKGROUP + gl_LocalInvocationIndex);
+        }
+    }
+    [[unroll]] for (uint j = 0u; j < REGISTERS; j++) squares += dot(v[j], v[j]);
+    const float scale = scale_of(squares);
+    [[unroll]] for (uint j = 0u; j < REGISTERS; j++)
+        if (j * WORKGROUP < N_K / 4u) put_x(j * WORKGROUP + gl_LocalInvocationIndex, v[j] * scale * w[j]);
+}
+
+void stage_long(uvec2 x)
+{
+    float squares = 0.0;
+    if (INPUT == SL_INPUT_NORM)
+        for (uint i = gl_LocalInvocationIndex; i < N_K / 4u; i += WORKGROUP) {
+            const vec4 v = F32x4(x).at[i];
+            squares += dot(v, v);
+        }
+    const float scale = scale_of(squares);
+#if !X_FLOAT
+    if (SUBGROUP < 8u) { // too few to share a block: an invocation has one
+        for (uint b = gl_LocalInvocationIndex; b < N_K / 32u; b += WORKGROUP) {
+            vec4 v[8];
+            uint words[8];
+            [[unroll]] for (uint j = 0u; j < 8u; j++) v[j] = F32x4(x).at[b * 8u + j] * scale * weight_of(b * 8u + j);
+            scale_shared[b] = quantize_block(v, words);
+            x_shared[run_slot(2u * b)] = uvec4(words[0], words[1], words[2], words[3]);
+            x_shared[run_slot(2u * b + 1u)] = uvec4(words[4], words[5], words[6], words[7]);
+        }
+        return;
+    }
+#endif
+    for (uint j = 0u; j < N_K / 4u; j += WORKGROUP) {
+        const uint i = j + gl_LocalInvocationIndex;
+        put_x(i, x_or_zero(x, i) * scale * weight_of(i));
+    }
 }
 
 // x in shared memory. Every invocation must call; ends with a barrier.
 void stage_x(uvec2 x)
 {
     if (!STAGED) return;
-    const float scale = INPUT == SL_INPUT_NORM ? norm_scale(x) : 1.0;
-#if X_FLOAT
-    for (uint i = gl_LocalInvocationIndex; i < N_K / 4u; i += WORKGROUP) x_shared[vec4_slot(i)] = normed(x, i, scale);
-#else
+#if !X_FLOAT
     if (INPUT == SL_INPUT_ROWS) {
         for (uint j = gl_LocalInvocationIndex; j < N_K / 16u; j += WORKGROUP) x_shared[run_slot(j)] = U32x4(x).at[j];
         for (uint b = gl_LocalInvocationIndex; b < N_K / 32u; b += WORKGROUP)
             scale_shared[b] = F32x2(offset(x, N_K)).at[b];
-    } else {
-        for (uint b = gl_LocalInvocationIndex; b < N_K / 32u; b += WORKGROUP) {
-            vec4 v[8];
-            uint words[8];
-            [[unroll]] for (uint j = 0u; j < 8u; j++) v[j] = normed(x, b * 8u + j, scale);
-            scale_shared[b] = quantize_block(v, words);
-            x_shared[run_slot(2u * b)] = uvec4(words[0], words[1], words[2], words[3]);
-            x_shared[run_slot(2u * b + 1u)] = uvec4(words[4], words[5], words[6], words[7]);
-        }
+        barrier();
+        return;
     }
 #endif
+    if (HELD)
+        stage_held(x);
+    else
+        stage_long(x);
     barrier();
 }
 
@@ -114,43 +177,43 @@ X x_of(uvec2 x, uint column, uint i)
 
 // ---- weights ----
 
-// The subgroup's chunks of step `step` of the rows from `first` on; rows beyond `last` repeat it.
-void load_step(uint first, uint last, uint step, out Chunk chunks[SUMS * IN_FLIGHT])
-{
-    [[unroll]] for (uint m = 0u; m < MATRICES; m++)
-        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-            const Row row = weight_row(m, min(first + r, last));
-            [[unroll]] for (uint u = 0u; u < IN_FLIGHT; u++) {
-                const uint i = step * STEP_CHUNKS + u * SUBGROUP + gl_SubgroupInvocationID;
-                chunks[(m * ROWS + r) * IN_FLIGHT + u] = chunk_load(row, FULL ? i : min(i, CHUNKS - 1u), N_K);
-            }
-        }
-}
+// These are macros because an array of chunks that is passed or copied as a whole ends up in memory, not in registers.
 
-void add_step(uvec2 x, uint step, Chunk chunks[SUMS * IN_FLIGHT], inout float sums[COLUMNS][SUMS])
-{
-    [[unroll]] for (uint u = 0u; u < IN_FLIGHT; u++) {
-        const uint i = step * STEP_CHUNKS + u * SUBGROUP + gl_SubgroupInvocationID;
-        if (FULL || i < CHUNKS) {
-#if X_FLOAT
-            [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
-                const Run activations = x_of(x, c, i);
-                [[unroll]] for (uint s = 0u; s < SUMS; s++)
-                    sums[c][s] =
-                        run_dot(chunk_run(chunks[s * IN_FLIGHT + u], 0u), activations, sums[c][s]);
-            }
-#else
-            Ints weights[SUMS];
-            [[unroll]] for (uint s = 0u; s < SUMS; s++) weights[s] = chunk_ints(chunks[s * IN_FLIGHT + u]);
-            [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
-                const X a = x_of(x, c, i);
-                [[unroll]] for (uint s = 0u; s < SUMS; s++)
-                    sums[c][s] += chunk_dot(weights[s], a.q0, a.q1, a.s0, a.s1);
-            }
-#endif
-        }
+// The subgroup's chunks of step `step` of the rows from `first` on; rows beyond the last repeat it.
+#define LOAD_CHUNKS(chunks, first, step)                                                                               \
+    [[unroll]] for (uint s = 0u; s < SUMS; s++) {                                                                      \
+        const Row row = weight_row(s / ROWS, min((first) + s % ROWS, p.n_out - 1u));                                   \
+        [[unroll]] for (uint u = 0u; u < IN_FLIGHT; u++) {                                                             \
+            const uint i = (step) * STEP_CHUNKS + u * SUBGROUP + gl_SubgroupInvocationID;                              \
+            chunks[s * IN_FLIGHT + u] = chunk_load(row, FULL ? i : min(i, CHUNKS - 1u), N_K);                          \
+        }                                                                                                              \
     }
-}
+
+#if X_FLOAT
+#define ADD_CHUNK(x, chunks, u, i, sums)                                                                               \
+    [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {                                                                   \
+        const Run activations = x_of(x, c, i);                                                                         \
+        [[unroll]] for (uint s = 0u; s < SUMS; s++)                                                                    \
+            sums[c][s] = run_dot(chunk_run(chunks[s * IN_FLIGHT + u], 0u), activations, sums[c][s]);                   \
+    }
+#else
+#define ADD_CHUNK(x, chunks, u, i, sums)                                                                               \
+    Ints weights[SUMS];                                                                                                \
+    [[unroll]] for (uint s = 0u; s < SUMS; s++) weights[s] = chunk_ints(chunks[s * IN_FLIGHT + u]);                    \
+    [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {                                                                   \
+        const X a = x_of(x, c, i);                                                                                     \
+        [[unroll]] for (uint s = 0u; s < SUMS; s++)                                                                    \
+            sums[c][s] += chunk_dot(weights[s], a.q0, a.q1, a.s0, a.s1);                                               \
+    }
+#endif
+
+#define ADD_CHUNKS(x, chunks, step, sums)                                                                              \
+    [[unroll]] for (uint u = 0u; u < IN_FLIGHT; u++) {                                                                 \
+        const uint i = (step) * STEP_CHUNKS + u * SUBGROUP + gl_SubgroupInvocationID;                                  \
+        if (FULL || i < CHUNKS) {                                                                                      \
+            ADD_CHUNK(x, chunks, u, i, sums)                                                                           \
+        }                                                                                                              \
+    }
 
 // ---- results ----
 
