@@ -142,6 +142,13 @@ struct sl_push_act_mul {
     uint32_t n, rows, gate_stride, up_stride, y_stride, act, format;
 };
 
+/* y[r][:] = x[r][:] (f32) in another format, the key, which format says again for the C side: SL_ROWS_F16, SL_ROWS_Q8. n
+ * is a multiple of 32, x and y stand at multiples of 16 bytes, strides are multiples of 4. */
+struct sl_push_convert_rows {
+    sl_addr x, y;
+    uint32_t n, rows, x_stride, y_stride, format;
+};
+
 /* y[i] = a[i] + scale * b[i], i < n. y may be a or b. */
 struct sl_push_add {
     sl_addr a, b, y;

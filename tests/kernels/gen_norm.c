@@ -109,6 +109,26 @@ bool sl_gen_rms_norm(sl_kernel_case *c, uint32_t index, const sl_variant *varian
 }
 
 #undef AT
+#define AT(field) offsetof(struct sl_push_convert_rows, field)
+
+bool sl_gen_convert_rows(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const struct {
+        uint32_t n, rows, x_pad;
+        float range;
+    } cases[] = {{32, 1, 0, 1}, {4096, 3, 4, 30}, {14336, 2, 0, 1e-3f}, {576, 70, 0, 1e4f}, {2080, 1, 8, 0}};
+    if (index >= SL_COUNTOF(cases)) return false;
+    const uint32_t n = cases[index].n, rows = cases[index].rows;
+    struct sl_push_convert_rows *p = (struct sl_push_convert_rows *)c->push;
+    *p = (struct sl_push_convert_rows){
+        .n = n, .rows = rows, .x_stride = n + cases[index].x_pad, .y_stride = n, .format = variant->key};
+    snprintf(c->name, sizeof c->name, "n=%u rows=%u", n, rows);
+    add_floats(c, AT(x), SL_CASE_IN, span(rows, p->x_stride, n), -cases[index].range, cases[index].range);
+    sl_case_rows_add(c, AT(y), SL_CASE_OUT, variant->key, rows, n, n);
+    return true;
+}
+
+#undef AT
 #define AT(field) offsetof(struct sl_push_act_mul, field)
 
 bool sl_gen_act_mul(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
