@@ -11,7 +11,7 @@ enum { SEQUENCE_PROMPT = 128, SEQUENCE_STEPS = 32, WARM_MS = 500 };
 enum { LIST_MAX = 16, SEQUENCES_MAX = 256, TOKENS_MAX = 1 << 20 };
 
 typedef struct bench_options {
-    const char *model, *device, *io, *prompt, *generate, *depth, *sequences;
+    const char *model, *device, *activations, *io, *prompt, *generate, *depth, *sequences;
     uint32_t repetitions, batch;
     uint64_t vram;
     bool json, verbose, no_ceilings;
@@ -255,6 +255,7 @@ static int bench_model(const bench_options *o, const plan *p)
     const sl_engine_options options = {
         .model_path = model,
         .device = o->device,
+        .activations = o->activations,
         .vram_bytes = o->vram,
         .context_tokens = context,
         .max_sessions = sequences,
@@ -295,6 +296,7 @@ static int run(int argc, char **argv)
         {'r', "repetitions", "N", OPTION_UINT, &o.repetitions, "counted runs of each test (5)"},
         {0, "batch", "N", OPTION_UINT, &o.batch, "prompt tokens computed at once (512)"},
         {0, "device", "NAME", OPTION_STRING, &o.device, "cpu, vulkan, vulkan:N, or part of a device's name"},
+        {0, "activations", "TYPE", OPTION_STRING, &o.activations, "of decode steps: auto, q8 (int8), f32"},
         {0, "vram", "SIZE", OPTION_SIZE, &o.vram, "most memory on the device, as 4G or 512M"},
         {0, "io", "ENGINE", OPTION_STRING, &o.io, "auto, io_uring, threads"},
         {0, "no-ceilings", NULL, OPTION_FLAG, &o.no_ceilings, "do not measure the device: no MBU and MFU"},

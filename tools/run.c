@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 typedef struct run_options {
-    const char *model, *prompt, *file, *device, *io;
+    const char *model, *prompt, *file, *device, *activations, *io;
     uint32_t n, context, batch;
     uint64_t vram;
     sl_sampling sampling;
@@ -149,6 +149,7 @@ static int run_with(const run_options *o)
     const sl_engine_options options = {
         .model_path = model,
         .device = o->device,
+        .activations = o->activations,
         .vram_bytes = o->vram,
         .context_tokens = o->context,
         .batch_tokens = o->batch,
@@ -234,6 +235,7 @@ static int run(int argc, char **argv)
         {0, "special", NULL, OPTION_FLAG, &o.special,
          "text like <|im_start|> in the prompt means the control token"},
         {0, "device", "NAME", OPTION_STRING, &o.device, "cpu, vulkan, vulkan:N, or part of a device's name"},
+        {0, "activations", "TYPE", OPTION_STRING, &o.activations, "of decode steps: auto, q8 (int8), f32"},
         {0, "vram", "SIZE", OPTION_SIZE, &o.vram,
          "most memory on the device, as 4G or 512M (0: no limit); the rest is streamed"},
         {0, "io", "ENGINE", OPTION_STRING, &o.io, "auto, io_uring, threads"},

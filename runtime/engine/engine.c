@@ -117,6 +117,25 @@ static sl_status open_device(sl_engine *e, sl_diag *diag)
     return sl_semaphore_create(e->device, 0, &e->done, diag);
 }
 
+static sl_status choose_activations(sl_engine *e, sl_diag *diag)
+{
+    const char *wanted = e->options.activations ? e->options.activations : "auto";
+    const sl_device_caps *caps = &sl_device_get_info(e->device)->caps;
+    const bool able =
+        sl_variant_select(SL_K_matvec_fused, SL_WEIGHT_Q4_K, caps) && !sl_caps_have(caps, SL_CAP_HOST_FN);
+    if (!strcmp(wanted, "auto"))
+        e->q8_activations =
+            able && sl_caps_have(caps, SL_CAP_DOT_8_FAST) && !sl_caps_have(caps, SL_CAP_SCALAR_LOADS);
+    else if (!strcmp(wanted, "q8"))
+        e->q8_activations = true;
+    else if (strcmp(wanted, "f32"))
+        return sl_fail(diag, SL_ERR_ARGUMENT, "activations \"%s\": there are auto, q8, f32", wanted);
+    if (e->q8_activations && !able)
+        return sl_fail(diag, SL_ERR_UNSUPPORTED, "activations \"q8\": %s has no kernels for them",
+                       e->selector);
+    return SL_OK;
+}
+
 static uint64_t available_host_bytes(void)
 {
     FILE *f = fopen("/proc/meminfo", "r");
@@ -307,6 +326,7 @@ static void lay_out(sl_engine *e)
         .model = &e->model,
         .plan = &e->plan,
         .limits = e->limits,
+        .fused_decode = e->q8_activations,
         .block_addresses = e->block_addresses,
         .ring_address = e->ring ? sl_buffer_address(e->ring) : 0,
         .k_cache = e->kv.k,
@@ -390,6 +410,7 @@ sl_status sl_engine_open(const sl_engine_options *options, sl_engine **out, sl_d
     SL_TRY(take_options(e, options, diag));
     SL_TRY(open_model(e, diag));
     SL_TRY(open_device(e, diag));
+    SL_TRY(choose_activations(e, diag));
     SL_TRY(set_limits(e, diag));
     SL_TRY(open_files(e, &read_alignment, diag));
     SL_TRY(make_plan(e, read_alignment, diag));
@@ -480,6 +501,7 @@ void sl_engine_get_info(const sl_engine *e, sl_engine_info *out)
         .ring_bytes = e->plan.device_ring_bytes,
         .weights_path = e->stream ? "streamed" : "resident",
         .matmul_path = e->matmul_path,
+        .activations = e->q8_activations ? "q8" : "f32",
         .load_ms = e->load_ms,
         .io_engine = e->io_info.name,
         .io_note = e->io_info.reason,

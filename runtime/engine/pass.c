@@ -18,6 +18,9 @@ static sl_shape shape_for(const sl_engine *e, const sl_pass_input *in)
 {
     sl_shape s = {
         .n_tokens = in->n_tokens, .n_outputs = in->n_outputs, .output = in->output, .prefill = in->prefill};
+    s.gather = s.n_outputs != s.n_tokens;
+    for (uint32_t i = 0; i < s.n_outputs; i++)
+        s.gather |= in->out_index[i] != i;
     if (s.n_tokens > SL_MATVEC_COLUMNS_MAX) s.n_tokens = SL_MIN(round_up_power(s.n_tokens), e->limits.tokens);
     if (s.n_outputs > SL_MATVEC_COLUMNS_MAX)
         s.n_outputs = SL_MIN(round_up_power(s.n_outputs), e->limits.outputs);
@@ -42,7 +45,7 @@ void sl_programs_clear(sl_engine *engine)
 static bool same_shape(const sl_shape *a, const sl_shape *b)
 {
     return a->n_tokens == b->n_tokens && a->n_outputs == b->n_outputs && a->output == b->output &&
-           a->prefill == b->prefill;
+           a->prefill == b->prefill && a->gather == b->gather;
 }
 
 static sl_status record(sl_engine *e, const sl_shape *shape, sl_program **out, sl_diag *diag)

@@ -72,6 +72,8 @@ typedef struct sl_engine_options {
     uint32_t batch_tokens;   /* most tokens computed at once in prefill; 0: 512; at most 65535 */
     uint32_t max_outputs;    /* most rows of logits computed at once; 0: max_sessions; at most 4096 */
     const char *io_engine;   /* "auto" (NULL), "io_uring", "threads" */
+    const char *activations; /* of decode steps: "q8" (8-bit integers, where the device accelerates their
+                                products), "f32", "auto" (NULL): what is fastest on the device */
     const char *cache_dir;   /* pipeline caches; NULL: the user's cache directory; "": none */
     bool validation;         /* Vulkan validation layer; messages go to the log as errors */
     sl_progress_fn progress; /* may be NULL */
@@ -95,6 +97,7 @@ typedef struct sl_engine_info {
     uint64_t kv_bytes, scratch_bytes, ring_bytes;
     const char *weights_path; /* "resident" or "streamed" */
     const char *matmul_path;  /* large products: "cooperative matrix 16x16x16", "plain", "host", ... */
+    const char *activations;  /* "q8" or "f32": what products of a decode step read */
     double load_ms;
     const char *io_engine; /* "io_uring", "threads" */
     const char *io_note;   /* what is missing of direct or registered i/o, and why; "" when nothing */

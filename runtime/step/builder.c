@@ -78,7 +78,7 @@ static sl_status emit_post_norm(sl_builder *b, const char *label, sl_part part)
         b, &(sl_norm){label, sl_build_tensor(b, part), w->t, w->x, w->x, b->h->n_embd, b->shape->n_tokens});
 }
 
-static sl_status emit_attention_half(sl_builder *b)
+static sl_status emit_qkv(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const uint32_t t = b->shape->n_tokens;
@@ -89,16 +89,37 @@ static sl_status emit_attention_half(sl_builder *b)
     SL_TRY(sl_emit_product(b, &(sl_product){"attn_q", sl_build_tensor(b, SL_PART_Q), w->h, w->q, t, false}));
     SL_TRY(sl_emit_product(b, &(sl_product){"attn_k", sl_build_tensor(b, SL_PART_K), w->h, w->k, t, false}));
     SL_TRY(sl_emit_product(b, &(sl_product){"attn_v", sl_build_tensor(b, SL_PART_V), w->h, w->v, t, false}));
+cleanup:
+    return st;
+}
+
+static sl_status emit_attention_half(sl_builder *b)
+{
+    const sl_workspace *w = &b->l->work;
+    const uint32_t t = b->shape->n_tokens;
+    sl_status st;
+    SL_TRY(sl_decode_fused(b) ? sl_emit_decode_qkv(b) : emit_qkv(b));
     SL_TRY(sl_emit_head_norms(b));
     SL_TRY(sl_emit_rope(b, "rope_q", w->q, b->h->n_heads));
     SL_TRY(sl_emit_rope(b, "rope_k", w->k, b->h->n_kv_heads));
     SL_TRY(sl_emit_kv_store(b));
     SL_TRY(sl_emit_attention(b));
-    SL_TRY(sl_emit_product(b, &(sl_product){"attn_output", sl_build_tensor(b, SL_PART_O), w->attention,
-                                            sl_build_half_block_target(b), t, !b->m->arch->post_norms}));
+    if (sl_decode_fused(b))
+        SL_TRY(sl_emit_decode_o(b));
+    else
+        SL_TRY(sl_emit_product(b, &(sl_product){"attn_output", sl_build_tensor(b, SL_PART_O), w->attention,
+                                                sl_build_half_block_target(b), t, !b->m->arch->post_norms}));
     SL_TRY(emit_post_norm(b, "attn_post_norm", SL_PART_ATTN_POST_NORM));
 cleanup:
     return st;
+}
+
+static sl_status emit_ffn_norm(sl_builder *b)
+{
+    const sl_workspace *w = &b->l->work;
+    const sl_range none = {0, 0};
+    return sl_emit_norm(b, &(sl_norm){"ffn_norm", sl_build_tensor(b, SL_PART_FFN_NORM), w->x, w->h, none,
+                                      b->h->n_embd, b->shape->n_tokens});
 }
 
 static sl_status emit_dense(sl_builder *b)
@@ -106,6 +127,8 @@ static sl_status emit_dense(sl_builder *b)
     const sl_workspace *w = &b->l->work;
     const uint32_t t = b->shape->n_tokens;
     sl_status st;
+    if (sl_decode_fused(b)) return sl_emit_decode_dense(b);
+    SL_TRY(emit_ffn_norm(b));
     SL_TRY(sl_emit_product(
         b, &(sl_product){"ffn_gate", sl_build_tensor(b, SL_PART_GATE), w->h, w->gate, t, false}));
     SL_TRY(
@@ -119,12 +142,9 @@ cleanup:
 
 static sl_status emit_layer(sl_builder *b)
 {
-    const sl_workspace *w = &b->l->work;
-    const sl_range none = {0, 0};
     sl_status st;
     SL_TRY(emit_attention_half(b));
-    SL_TRY(sl_emit_norm(b, &(sl_norm){"ffn_norm", sl_build_tensor(b, SL_PART_FFN_NORM), w->x, w->h, none,
-                                      b->h->n_embd, b->shape->n_tokens}));
+    if (b->m->arch->moe) SL_TRY(emit_ffn_norm(b));
     SL_TRY(b->m->arch->moe ? sl_emit_moe(b) : emit_dense(b));
     SL_TRY(emit_post_norm(b, "ffn_post_norm", SL_PART_FFN_POST_NORM));
 cleanup:

@@ -16,6 +16,7 @@ typedef struct sl_shape {
     uint32_t n_tokens;  /* rows computed, padding included */
     uint32_t n_outputs; /* 0 exactly with SL_OUTPUT_NONE */
     sl_output output;
+    bool gather;  /* outputs are not simply those of all tokens in order */
     bool prefill; /* runs of consecutive tokens: attention by tiles */
 } sl_shape;
 

@@ -1,6 +1,7 @@
 /* builder_internal.h - what the files of the builder share. Each emits the phases of one part of a pass:
  *
  *   builder.c    layers and the whole pass; where tensors are
+ *   decode.c     the products of a decode step, fused with their surroundings
  *   products.c   embeddings, norms, products with weights, activations
  *   attention.c  from q, k, v to the attention's output
  *   moe.c        mixture of experts
@@ -67,5 +68,14 @@ sl_status sl_emit_moe(sl_builder *b);
 sl_status sl_emit_logits(sl_builder *b);
 sl_status sl_emit_greedy(sl_builder *b);
 sl_status sl_emit_sampling(sl_builder *b);
+
+/* Is this pass one of few tokens, on a device and with weights that the fused products take? The layer's own.
+ */
+bool sl_decode_fused(const sl_builder *b);
+sl_status sl_emit_decode_qkv(sl_builder *b);
+sl_status sl_emit_decode_o(sl_builder *b);
+sl_status sl_emit_decode_dense(sl_builder *b);
+/* Of `rows` rows of the residual stream. */
+sl_status sl_emit_decode_logits(sl_builder *b, sl_range x, uint32_t rows);
 
 #endif

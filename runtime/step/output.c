@@ -17,11 +17,14 @@ sl_status sl_emit_logits(sl_builder *b)
         .y_stride = n,
     };
     const sl_range none = {0, 0};
+    const bool fused = b->l->fused_decode && rows <= SL_MATVEC_COLUMNS_MAX && n % 32 == 0;
     sl_phase *p;
     sl_status st;
+    if (fused && !b->shape->gather) return sl_emit_decode_logits(b, w->x, rows);
     SL_TRY(sl_build_phase(b, "out_rows", SL_K_copy_rows, 0, NULL, 0, &push, sizeof push, &p));
     sl_phase_reads(p, sl_build_rows_of(w->x, b->shape->n_tokens, n));
     sl_phase_writes(p, sl_build_rows_of(w->out_x, rows, n));
+    if (fused) return sl_emit_decode_logits(b, w->out_x, rows);
     SL_TRY(sl_emit_norm(b, &(sl_norm){"output_norm", sl_build_tensor(b, SL_PART_OUTPUT_NORM), w->out_x,
                                       w->out_h, none, n, rows}));
     const sl_model_tensor *out = sl_build_tensor(b, b->m->tied_output ? SL_PART_EMBED : SL_PART_OUTPUT);

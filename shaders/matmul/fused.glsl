@@ -36,10 +36,10 @@ layout(buffer_reference, std430, buffer_reference_align = 8) buffer F32x2 { vec2
 uint slot(uint i, uint part, uint parts) { return (i & ~7u) * parts + part * 8u + (i & 7u); }
 
 #if X_FLOAT
-shared vec4 x_shared[STAGED ? N_K / 4u : 1u];
+shared vec4 x_shared[STAGED ? (CHUNKS + 7u) / 8u * 32u : 1u];
 uint vec4_slot(uint v) { return slot(v >> 2, v & 3u, 4u); }
 #else
-shared uvec4 x_shared[STAGED ? N_K / 16u : 1u];
+shared uvec4 x_shared[STAGED ? (CHUNKS + 7u) / 8u * 16u : 1u];
 shared vec2 scale_shared[STAGED ? N_K / 32u : 1u];
 uint run_slot(uint j) { return slot(run_chunk(j), run_which(j), 2u); }
 #endif

@@ -20,8 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KL_MAX   1e-4
-#define TOP1_MIN 0.995
+#define KL_MAX      1e-4
+#define TOP1_MIN    0.995
+#define INT8_KL_MAX 5e-3
 #define TOP1_EVERY                                                                                           \
     200 /* positions a disagreement, 1 - TOP1_MIN; fewer positions than that may have one near tie */
 /* Logits closer than this count as tied: the f16 KV cache moves logits of these models by a few hundredths.
@@ -121,7 +122,11 @@ static void test_golden(void **state)
     figures f = {0};
     if (!golden_read(sl_test_golden_path(c->golden), &g, why, sizeof why)) fail_msg("%s", why);
     const sl_engine_options options = {
-        .context_tokens = CONTEXT, .batch_tokens = BATCH, .max_outputs = limited(c) ? OUTPUTS / 2 : OUTPUTS};
+        .context_tokens = CONTEXT,
+        .batch_tokens = BATCH,
+        .max_outputs = limited(c) ? OUTPUTS / 2 : OUTPUTS,
+        .activations = "f32",
+    };
     sl_engine *engine = sl_test_engine_open(path, &options);
     sl_engine_info info;
     sl_engine_get_info(engine, &info);
@@ -150,6 +155,86 @@ static void test_golden(void **state)
     if (!limited(c)) assert_int_equal(f.greedy_prompts, g.n_prompts);
     if (c->real && !limited(c)) assert_true(f.positions >= 512);
     sl_engine_close(engine);
+    golden_free(&g);
+}
+
+/* ---- int8 activations ---- */
+
+/* Logits of `count` tokens, `chunk` at a time: passes of few tokens, as in decode steps. */
+static float *decode_logits(const char *path, const char *activations, const golden *g, uint32_t count,
+                            uint32_t chunk)
+{
+    const golden_prompt *p = &g->prompts[0];
+    const sl_engine_options options = {.context_tokens = CONTEXT,
+                                       .batch_tokens = BATCH,
+                                       .max_outputs = SL_MATVEC_COLUMNS_MAX,
+                                       .activations = activations};
+    float *logits = malloc((size_t)count * g->n_vocab * sizeof *logits);
+    assert_non_null(logits);
+    sl_engine *engine = sl_test_engine_open(path, &options);
+    sl_session *session = sl_test_session(engine, NULL);
+    sl_engine_info info;
+    sl_diag diag = {0};
+    sl_engine_get_info(engine, &info);
+    assert_string_equal(info.activations, activations);
+    for (uint32_t i = 0; i < count; i += chunk) {
+        const sl_status st = sl_session_eval(session, p->tokens + i, SL_MIN(chunk, count - i),
+                                             logits + (size_t)i * g->n_vocab, &diag);
+        if (st != SL_OK) fail_msg("token %u: %s: %s", i, sl_status_name(st), diag.message);
+    }
+    sl_session_destroy(session);
+    sl_engine_close(engine);
+    return logits;
+}
+
+/* KL divergence of softmax(b) from softmax(a). */
+static double divergence(const float *a, const float *b, uint32_t n)
+{
+    double most_a = -INFINITY, most_b = -INFINITY, sum_a = 0, sum_b = 0, kl = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        most_a = fmax(most_a, (double)a[i]);
+        most_b = fmax(most_b, (double)b[i]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        sum_a += exp((double)a[i] - most_a);
+        sum_b += exp((double)b[i] - most_b);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const double la = (double)a[i] - most_a - log(sum_a), lb = (double)b[i] - most_b - log(sum_b);
+        kl += exp(la) * (la - lb);
+    }
+    return kl;
+}
+
+/* int8 activations against f32: near, and not the same; one token at a time and several. */
+static void test_int8_activations(void **state)
+{
+    const golden_case *c = *state;
+    if (sl_test_device_is_cpu()) {
+        print_message("skipped: the cpu driver has no int8 activations\n");
+        skip();
+    }
+    const char *path = model_of(c);
+    golden g;
+    char why[256];
+    if (!golden_read(sl_test_golden_path(c->golden), &g, why, sizeof why)) fail_msg("%s", why);
+    const uint32_t count = SL_MIN(g.prompts[0].n_tokens, getenv("SLUICE_GOLDEN_FULL") ? 128u
+                                                         : c->real                    ? 24u
+                                                                                      : 48u);
+    static const uint32_t chunks[] = {1, 5};
+    float *wanted = decode_logits(path, "f32", &g, count, 1);
+    for (uint32_t i = 0; i < SL_COUNTOF(chunks); i++) {
+        float *got = decode_logits(path, "q8", &g, count, chunks[i]);
+        double sum = 0;
+        for (uint32_t t = 0; t < count; t++)
+            sum += divergence(wanted + (size_t)t * g.n_vocab, got + (size_t)t * g.n_vocab, g.n_vocab);
+        print_message("%s, int8 activations, %u tokens a pass: mean KL %.3g over %u positions\n", c->golden,
+                      chunks[i], sum / count, count);
+        assert_true(sum / count <= INT8_KL_MAX);
+        assert_true(memcmp(wanted, got, (size_t)count * g.n_vocab * sizeof *got) != 0);
+        free(got);
+    }
+    free(wanted);
     golden_free(&g);
 }
 
@@ -301,11 +386,13 @@ int main(void)
 #test " " #n, test, NULL, NULL, (void *)&cases[n]                                                    \
     }
     const struct CMUnitTest tests[] = {
-        CASE(test_golden, 0),          CASE(test_golden, 1),        CASE(test_golden, 2),
-        CASE(test_golden, 3),          CASE(test_golden, 4),        CASE(test_golden, 5),
-        CASE(test_golden, 6),          CASE(test_streamed_half, 5), CASE(test_streamed_tiny, 0),
-        CASE(test_streamed_tiny, 1),   CASE(test_streamed_tiny, 2), CASE(test_smallest_budget, 0),
-        CASE(test_smallest_budget, 5),
+        CASE(test_golden, 0),           CASE(test_golden, 1),           CASE(test_golden, 2),
+        CASE(test_golden, 3),           CASE(test_golden, 4),           CASE(test_golden, 5),
+        CASE(test_golden, 6),           CASE(test_streamed_half, 5),    CASE(test_streamed_tiny, 0),
+        CASE(test_streamed_tiny, 1),    CASE(test_streamed_tiny, 2),    CASE(test_smallest_budget, 0),
+        CASE(test_smallest_budget, 5),  CASE(test_int8_activations, 0), CASE(test_int8_activations, 1),
+        CASE(test_int8_activations, 2), CASE(test_int8_activations, 3), CASE(test_int8_activations, 4),
+        CASE(test_int8_activations, 5), CASE(test_int8_activations, 6),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -263,6 +263,7 @@ bool sl_gen_matvec_fused(sl_kernel_case *c, uint32_t index, const sl_variant *va
     static const fused_case cases[] = {
         {1, 8, 1, SL_INPUT_NORM, SL_ROWS_F32, 0, 32, false},
         {70, 24, 1, SL_INPUT_PLAIN, SL_ROWS_F32, 0, 16, true},
+        {20, 18, 1, SL_INPUT_NORM, SL_ROWS_F32, 0, 8, false},
         {37, 128, 1, SL_INPUT_ROWS, SL_ROWS_F32, 0, 8, true},
         {45, 16, 2, SL_INPUT_ROWS, SL_ROWS_F32, 0, 32, false},
         {33, 40, 8, SL_INPUT_ROWS, SL_ROWS_F32, 0, 16, true},

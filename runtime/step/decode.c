@@ -1,0 +1,257 @@
+/* A decode step on a GPU: few tokens, and so few and large phases. Norms and the quantization of activations
+ * are part of the products that follow them, the activation and its product part of gate and up, residuals
+ * part of the products before them. With more than one token the input of a product does not fit a
+ * workgroup's shared memory, and is made once, by a phase of its own. */
+#include "runtime/step/builder_internal.h"
+
+#include "hal/base/checked.h"
+
+static bool float_weights(const sl_model_tensor *t)
+{
+    const uint32_t type = (uint32_t)t->file->type;
+    return type == SL_WEIGHT_F32 || type == SL_WEIGHT_F16 || type == SL_WEIGHT_BF16;
+}
+
+/* Rows of x as the product with `t` reads them from memory. */
+static uint32_t row_format(const sl_model_tensor *t)
+{
+    return float_weights(t) ? SL_ROWS_F32 : SL_ROWS_Q8;
+}
+
+bool sl_decode_fused(const sl_builder *b)
+{
+    static const sl_part parts[] = {SL_PART_Q,    SL_PART_K,  SL_PART_V,   SL_PART_O,
+                                    SL_PART_GATE, SL_PART_UP, SL_PART_DOWN};
+    if (!b->l->fused_decode || b->shape->n_tokens > SL_MATVEC_COLUMNS_MAX) return false;
+    for (uint32_t i = 0; i < SL_COUNTOF(parts); i++) {
+        const sl_model_tensor *t = sl_build_tensor(b, parts[i]);
+        if (t && t->n_k % 32) return false; /* blocks of activations */
+    }
+    return true;
+}
+
+/* ---- inputs ---- */
+
+/* The input of products: rows at x, read as `input` says. */
+typedef struct operand {
+    sl_range x;
+    uint32_t input; /* SL_INPUT_* */
+    const sl_model_tensor *norm;
+} operand;
+
+static sl_status emit_rows_norm(sl_builder *b, const char *label, const operand *from, uint32_t n,
+                                uint32_t rows, uint32_t format, sl_range y)
+{
+    sl_phase *p;
+    sl_status st;
+    if (from->norm) {
+        const struct sl_push_rms_norm push = {
+            .x = from->x.begin,
+            .weight = sl_build_resident(b, from->norm),
+            .y = y.begin,
+            .n = n,
+            .rows = rows,
+            .x_stride = n,
+            .y_stride = n,
+            .format = format,
+            .eps = b->h->norm_eps,
+        };
+        st = sl_build_phase(b, label, SL_K_rms_norm, format, NULL, 0, &push, sizeof push, &p);
+    } else {
+        const struct sl_push_convert_rows push = {.x = from->x.begin,
+                                                  .y = y.begin,
+                                                  .n = n,
+                                                  .rows = rows,
+                                                  .x_stride = n,
+                                                  .y_stride = n,
+                                                  .format = format};
+        st = sl_build_phase(b, label, SL_K_convert_rows, format, NULL, 0, &push, sizeof push, &p);
+    }
+    if (st != SL_OK) return st;
+    sl_phase_reads(p, sl_build_rows_of(from->x, rows, n));
+    sl_phase_writes(p, sl_build_rows_of(y, rows, n));
+    return SL_OK;
+}
+
+/* What products with `t` read of `from`, for `rows` rows: itself, to be prepared by each workgroup; or rows
+ * in `scratch` that a phase appended here prepares. */
+static sl_status prepare(sl_builder *b, const char *label, const operand *from, const sl_model_tensor *t,
+                         uint32_t rows, sl_range scratch, operand *out)
+{
+    const uint32_t format = row_format(t);
+    *out = *from;
+    if (from->input == SL_INPUT_ROWS) return SL_OK;
+    if (rows == 1 && t->n_k <= (float_weights(t) ? SL_FUSED_N_K_MAX / 2 : SL_FUSED_N_K_MAX)) return SL_OK;
+    *out = (operand){.x = scratch, .input = SL_INPUT_ROWS};
+    if (!from->norm && format == SL_ROWS_F32) {
+        out->x = from->x;
+        return SL_OK;
+    }
+    return emit_rows_norm(b, label, from, t->n_k, rows, format, scratch);
+}
+
+/* ---- products ---- */
+
+/* Rows of weights that a workgroup makes: enough to pay for its copy of the input, few enough to spread over
+ * a wide device. Q8 output comes in blocks of 32. */
+static uint32_t rows_group(uint64_t n_out, bool blocks)
+{
+    return blocks || n_out > 8192 ? 32 : n_out > 2048 ? 16 : 8;
+}
+
+typedef struct fused_product {
+    const char *label;
+    const sl_model_tensor *w, *w2; /* w2: NULL, or the matrix that act(w x) is multiplied with */
+    const operand *in;
+    sl_range y;
+    uint32_t rows, format;
+    bool add;
+} fused_product;
+
+/* Rows row .. row + count - 1 of the matrices, which stand at w and w2. */
+static sl_status emit_part(sl_builder *b, const fused_product *o, uint64_t w, uint64_t w2, uint32_t row,
+                           uint32_t count)
+{
+    const sl_model_tensor *t = o->w;
+    const uint64_t y = o->y.begin + (uint64_t)row * 4;
+    const struct sl_push_matvec_fused push = {
+        .w = w,
+        .w2 = w2,
+        .x = o->in->x.begin,
+        .norm = o->in->norm ? sl_build_resident(b, o->in->norm) : 0,
+        .y = y,
+        .add = o->add ? y : 0,
+        .n_out = count,
+        .x_stride = t->n_k,
+        .y_stride = (uint32_t)t->n_out,
+        .row_bytes = t->row_bytes,
+        .weight_type = (uint32_t)t->file->type,
+        .eps = b->h->norm_eps,
+    };
+    const uint32_t spec[SL_FUSED_COUNT] = {
+        [SL_FUSED_COLUMNS] = o->rows,
+        [SL_FUSED_INPUT] = o->in->input,
+        [SL_FUSED_OUTPUT] = o->format,
+        [SL_FUSED_ACT] = b->m->arch->activation == SL_ACTIVATION_GELU ? SL_ACT_GELU : SL_ACT_SILU,
+        [SL_FUSED_N_K] = t->n_k,
+        [SL_FUSED_ROWS_GROUP] = rows_group(count, o->format == SL_ROWS_Q8),
+    };
+    sl_phase *p;
+    sl_status st = sl_build_phase(b, o->label, o->w2 ? SL_K_matvec_gated : SL_K_matvec_fused,
+                                  (uint32_t)t->file->type, spec, SL_FUSED_COUNT, &push, sizeof push, &p);
+    if (st != SL_OK) return st;
+    const sl_range made = {y, o->y.begin + ((uint64_t)(o->rows - 1) * t->n_out + row + count) * 4};
+    sl_phase_reads(p, sl_build_rows_of(o->in->x, o->rows, t->n_k));
+    sl_phase_writes(p, made);
+    if (o->add) sl_phase_reads(p, made);
+    const uint32_t matrices = o->w2 ? 2 : 1;
+    p->weight_bytes = (uint64_t)count * t->row_bytes * matrices;
+    p->flops = 2ull * count * t->n_k * o->rows * matrices;
+    return SL_OK;
+}
+
+static sl_status emit_fused(sl_builder *b, const fused_product *o)
+{
+    const sl_place *place = sl_build_place_of(b, o->w);
+    if (place->home == SL_HOME_DEVICE)
+        return emit_part(b, o, sl_build_resident(b, o->w), o->w2 ? sl_build_resident(b, o->w2) : 0, 0,
+                         (uint32_t)o->w->n_out);
+    for (uint32_t i = 0; i < place->piece_count; i++) {
+        const sl_piece *piece = &b->l->plan->pieces[place->piece + i];
+        sl_status st =
+            emit_part(b, o, sl_build_streamed(b, place->piece + i), 0, piece->row, piece->row_count);
+        if (st != SL_OK) return st;
+    }
+    return SL_OK;
+}
+
+/* One product of f32 rows, which get the input of their own where the one at hand does not fit. */
+static sl_status emit_plain(sl_builder *b, const char *label, const char *norm_label, const operand *from,
+                            const sl_model_tensor *t, uint32_t rows, sl_range y, bool add)
+{
+    operand in;
+    sl_status st = prepare(b, norm_label, from, t, rows, b->l->work.h, &in);
+    if (st != SL_OK) return st;
+    return emit_fused(b, &(fused_product){label, t, NULL, &in, y, rows, SL_ROWS_F32, add});
+}
+
+/* Products of one input: prepared once where all read it alike. */
+static sl_status emit_shared(sl_builder *b, const char *norm_label, const operand *from, uint32_t count,
+                             const char *const *labels, const sl_model_tensor *const *weights,
+                             const sl_range *y)
+{
+    bool alike = true;
+    for (uint32_t i = 1; i < count; i++)
+        alike &= float_weights(weights[i]) == float_weights(weights[0]);
+    operand in = *from;
+    sl_status st =
+        alike ? prepare(b, norm_label, from, weights[0], b->shape->n_tokens, b->l->work.h, &in) : SL_OK;
+    for (uint32_t i = 0; i < count && st == SL_OK; i++)
+        st = emit_plain(b, labels[i], norm_label, &in, weights[i], b->shape->n_tokens, y[i], false);
+    return st;
+}
+
+/* ---- halves of a layer ---- */
+
+sl_status sl_emit_decode_qkv(sl_builder *b)
+{
+    const sl_workspace *w = &b->l->work;
+    const operand x = {w->x, SL_INPUT_NORM, sl_build_tensor(b, SL_PART_ATTN_NORM)};
+    const sl_model_tensor *const weights[] = {sl_build_tensor(b, SL_PART_Q), sl_build_tensor(b, SL_PART_K),
+                                              sl_build_tensor(b, SL_PART_V)};
+    static const char *const labels[] = {"attn_q", "attn_k", "attn_v"};
+    const sl_range y[] = {w->q, w->k, w->v};
+    return emit_shared(b, "attn_norm", &x, 3, labels, weights, y);
+}
+
+sl_status sl_emit_decode_o(sl_builder *b)
+{
+    const operand x = {b->l->work.attention, SL_INPUT_PLAIN, NULL};
+    return emit_plain(b, "attn_output", "attn_rows", &x, sl_build_tensor(b, SL_PART_O), b->shape->n_tokens,
+                      sl_build_half_block_target(b), !b->m->arch->post_norms);
+}
+
+/* gate and up in one phase: both resident and of one type. */
+static bool gated(const sl_builder *b, const sl_model_tensor *gate, const sl_model_tensor *up)
+{
+    return gate->file->type == up->file->type && sl_build_place_of(b, gate)->home == SL_HOME_DEVICE &&
+           sl_build_place_of(b, up)->home == SL_HOME_DEVICE;
+}
+
+sl_status sl_emit_decode_dense(sl_builder *b)
+{
+    const sl_workspace *w = &b->l->work;
+    const uint32_t rows = b->shape->n_tokens;
+    const sl_model_tensor *gate = sl_build_tensor(b, SL_PART_GATE), *up = sl_build_tensor(b, SL_PART_UP);
+    const sl_model_tensor *down = sl_build_tensor(b, SL_PART_DOWN);
+    const operand x = {w->x, SL_INPUT_NORM, sl_build_tensor(b, SL_PART_FFN_NORM)};
+    const uint32_t format = row_format(down);
+    operand in, inner = {w->gate, SL_INPUT_ROWS, NULL};
+    sl_status st;
+    if (gated(b, gate, up)) {
+        SL_TRY(prepare(b, "ffn_norm", &x, gate, rows, w->h, &in));
+        SL_TRY(emit_fused(b, &(fused_product){"ffn_gate_up", gate, up, &in, w->gate, rows, format, false}));
+    } else {
+        const sl_model_tensor *const weights[] = {gate, up};
+        static const char *const labels[] = {"ffn_gate", "ffn_up"};
+        const sl_range y[] = {w->gate, w->up};
+        SL_TRY(emit_shared(b, "ffn_norm", &x, 2, labels, weights, y));
+        SL_TRY(sl_emit_act_mul(b, rows, b->h->n_ff));
+        inner.input = SL_INPUT_PLAIN;
+    }
+    SL_TRY(emit_plain(b, "ffn_down", "ffn_rows", &inner, down, rows, sl_build_half_block_target(b),
+                      !b->m->arch->post_norms));
+cleanup:
+    return st;
+}
+
+sl_status sl_emit_decode_logits(sl_builder *b, sl_range x, uint32_t rows)
+{
+    const operand from = {x, SL_INPUT_NORM, sl_build_tensor(b, SL_PART_OUTPUT_NORM)};
+    const sl_model_tensor *out = sl_build_tensor(b, b->m->tied_output ? SL_PART_EMBED : SL_PART_OUTPUT);
+    operand in;
+    sl_status st = prepare(b, "output_norm", &from, out, rows, b->l->work.out_h, &in);
+    if (st != SL_OK) return st;
+    return emit_fused(
+        b, &(fused_product){"output", out, NULL, &in, b->l->work.logits, rows, SL_ROWS_F32, false});
+}
