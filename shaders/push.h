@@ -227,6 +227,18 @@ struct sl_push_moe_matvec {
     uint32_t n_out, n_k, n_used, n_tokens, n_experts, x_stride, x_per_slot, row_bytes, weight_type;
 };
 
+/* The experts of a decode step; inputs, constants and alignments as of matvec_fused, with one column.
+ *   moe_gated: y[t][s][r] = act(w[ids[t][s]][r] . x'[t]) * (w2[ids[t][s]][r] . x'[t]); y F32 or Q8, rows [t][s]
+ *              contiguous.
+ *   moe_down:  y[t][r] = add[t][r] + sum_s weights[t][s] * (w[ids[t][s]][r] . x[t][s]); SL_FUSED_N_K is n_used * n_k,
+ *              SL_FUSED_N_K_MAX at most (half of it for floats); x as of SL_INPUT_ROWS, rows [t][s] contiguous; y F32.
+ * An expert that does not exist counts as zeros. */
+struct sl_push_moe_fused {
+    sl_addr w, w2, x, norm, y, add, ids, weights;
+    uint32_t n_out, n_k, n_used, n_tokens, n_experts, x_stride, y_stride, row_bytes, weight_type;
+    float eps;
+};
+
 /* y[t][:] = add[t][:] + sum_s weights[t][s] * x[t][s][:]; add may be 0 or y. x contiguous. */
 struct sl_push_moe_combine {
     sl_addr x, weights, add, y;

@@ -140,12 +140,18 @@ cleanup:
     return st;
 }
 
+static sl_status emit_moe(sl_builder *b)
+{
+    if (sl_decode_experts_fused(b)) return sl_emit_decode_moe(b);
+    sl_status st = emit_ffn_norm(b);
+    return st == SL_OK ? sl_emit_moe(b) : st;
+}
+
 static sl_status emit_layer(sl_builder *b)
 {
     sl_status st;
     SL_TRY(emit_attention_half(b));
-    if (b->m->arch->moe) SL_TRY(emit_ffn_norm(b));
-    SL_TRY(b->m->arch->moe ? sl_emit_moe(b) : emit_dense(b));
+    SL_TRY(b->m->arch->moe ? emit_moe(b) : emit_dense(b));
     SL_TRY(emit_post_norm(b, "ffn_post_norm", SL_PART_FFN_POST_NORM));
 cleanup:
     return st;

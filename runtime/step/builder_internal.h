@@ -65,6 +65,7 @@ sl_status sl_emit_rope(sl_builder *b, const char *label, sl_range x, uint32_t n_
 sl_status sl_emit_kv_store(sl_builder *b);
 sl_status sl_emit_attention(sl_builder *b);
 sl_status sl_emit_moe(sl_builder *b);
+sl_status sl_emit_route(sl_builder *b);
 sl_status sl_emit_logits(sl_builder *b);
 sl_status sl_emit_greedy(sl_builder *b);
 sl_status sl_emit_sampling(sl_builder *b);
@@ -75,6 +76,8 @@ bool sl_decode_fused(const sl_builder *b);
 sl_status sl_emit_decode_qkv(sl_builder *b);
 sl_status sl_emit_decode_o(sl_builder *b);
 sl_status sl_emit_decode_dense(sl_builder *b);
+bool sl_decode_experts_fused(const sl_builder *b);
+sl_status sl_emit_decode_moe(sl_builder *b);
 /* Of `rows` rows of the residual stream. */
 sl_status sl_emit_decode_logits(sl_builder *b, sl_range x, uint32_t rows);
 

@@ -245,6 +245,102 @@ cleanup:
     return st;
 }
 
+/* ---- mixture of experts ---- */
+
+/* gate and up of all chosen experts, then down of all, in two phases: all resident, gate and up of one type,
+ * and a token's activations for down within a workgroup's shared memory. */
+static bool experts_fused(const sl_builder *b)
+{
+    const sl_model_tensor *gate = sl_build_tensor(b, SL_PART_GATE_EXPERTS),
+                          *up = sl_build_tensor(b, SL_PART_UP_EXPERTS);
+    const sl_model_tensor *down = sl_build_tensor(b, SL_PART_DOWN_EXPERTS);
+    const uint32_t most = float_weights(down) ? SL_FUSED_N_K_MAX / 2 : SL_FUSED_N_K_MAX;
+    return gated(b, gate, up) && sl_build_place_of(b, down)->home == SL_HOME_DEVICE && gate->n_k % 32 == 0 &&
+           down->n_k % 32 == 0 && b->h->n_used * down->n_k <= most;
+}
+
+static sl_status emit_experts(sl_builder *b, const char *label, sl_kernel_id kernel, const sl_model_tensor *t,
+                              const sl_model_tensor *t2, const operand *in, sl_range y, uint32_t format)
+{
+    const sl_workspace *w = &b->l->work;
+    const bool down = kernel == SL_K_moe_down;
+    const uint32_t n_tokens = b->shape->n_tokens, n_used = b->h->n_used;
+    const struct sl_push_moe_fused push = {
+        .w = sl_build_resident(b, t),
+        .w2 = t2 ? sl_build_resident(b, t2) : 0,
+        .x = in->x.begin,
+        .norm = in->norm ? sl_build_resident(b, in->norm) : 0,
+        .y = y.begin,
+        .add = down && !b->m->arch->post_norms ? y.begin : 0,
+        .ids = w->route_ids.begin,
+        .weights = w->route_weights.begin,
+        .n_out = (uint32_t)t->n_out,
+        .n_k = t->n_k,
+        .n_used = n_used,
+        .n_tokens = n_tokens,
+        .n_experts = b->h->n_experts,
+        .x_stride = t->n_k,
+        .y_stride = (uint32_t)t->n_out,
+        .row_bytes = t->row_bytes,
+        .weight_type = (uint32_t)t->file->type,
+        .eps = b->h->norm_eps,
+    };
+    const uint32_t spec[SL_FUSED_COUNT] = {
+        [SL_FUSED_COLUMNS] = 1,
+        [SL_FUSED_INPUT] = in->input,
+        [SL_FUSED_OUTPUT] = format,
+        [SL_FUSED_ACT] = b->m->arch->activation == SL_ACTIVATION_GELU ? SL_ACT_GELU : SL_ACT_SILU,
+        [SL_FUSED_N_K] = down ? n_used * t->n_k : t->n_k,
+        [SL_FUSED_ROWS_GROUP] = down ? rows_group(t->n_out, false) : 32,
+    };
+    sl_phase *p;
+    sl_status st = sl_build_phase(b, label, kernel, (uint32_t)t->file->type, spec, SL_FUSED_COUNT, &push,
+                                  sizeof push, &p);
+    if (st != SL_OK) return st;
+    const sl_range made = sl_build_rows_of(y, (uint64_t)n_tokens * (down ? 1 : n_used), t->n_out);
+    sl_phase_reads(p, sl_build_rows_of(in->x, (uint64_t)n_tokens * (down ? n_used : 1), t->n_k));
+    sl_phase_reads(p, w->route_ids);
+    if (down) sl_phase_reads(p, w->route_weights);
+    if (push.add) sl_phase_reads(p, made);
+    sl_phase_writes(p, made);
+    const uint32_t matrices = t2 ? 2 : 1;
+    const uint64_t experts = SL_MIN((uint64_t)n_tokens * n_used, b->h->n_experts);
+    p->weight_bytes = experts * t->n_out * t->row_bytes * matrices;
+    p->flops = 2ull * n_tokens * n_used * t->n_out * t->n_k * matrices;
+    return SL_OK;
+}
+
+sl_status sl_emit_decode_moe(sl_builder *b)
+{
+    const sl_workspace *w = &b->l->work;
+    const sl_model_tensor *router = sl_build_tensor(b, SL_PART_ROUTER),
+                          *down = sl_build_tensor(b, SL_PART_DOWN_EXPERTS);
+    const sl_model_tensor *gate = sl_build_tensor(b, SL_PART_GATE_EXPERTS),
+                          *up = sl_build_tensor(b, SL_PART_UP_EXPERTS);
+    const uint32_t rows = b->shape->n_tokens;
+    const operand x = {w->x, SL_INPUT_NORM, sl_build_tensor(b, SL_PART_FFN_NORM)};
+    const operand inner = {w->gate, SL_INPUT_ROWS, NULL};
+    operand in;
+    sl_status st;
+    /* The router reads rows of floats, the experts of int8: where both are prepared, in places of their own.
+     */
+    SL_TRY(prepare(b, "router_norm", &x, router, rows, w->h, &in));
+    SL_TRY(emit_fused(
+        b, &(fused_product){"moe_router", router, NULL, &in, w->router, rows, SL_ROWS_F32, false}));
+    SL_TRY(sl_emit_route(b));
+    SL_TRY(prepare(b, "ffn_norm", &x, gate, rows, w->up, &in));
+    SL_TRY(emit_experts(b, "moe_gate_up", SL_K_moe_gated, gate, up, &in, w->gate, row_format(down)));
+    SL_TRY(emit_experts(b, "moe_down", SL_K_moe_down, down, NULL, &inner, sl_build_half_block_target(b),
+                        SL_ROWS_F32));
+cleanup:
+    return st;
+}
+
+bool sl_decode_experts_fused(const sl_builder *b)
+{
+    return sl_decode_fused(b) && experts_fused(b) && sl_build_tensor(b, SL_PART_ROUTER)->n_k % 32 == 0;
+}
+
 sl_status sl_emit_decode_logits(sl_builder *b, sl_range x, uint32_t rows)
 {
     const operand from = {x, SL_INPUT_NORM, sl_build_tensor(b, SL_PART_OUTPUT_NORM)};

@@ -26,7 +26,7 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     /* A step of n tokens has splits / n of them, so that the product never exceeds `splits`. */
     at = place(&w->partial, at, (uint64_t)limits->splits * h->n_heads * (h->head_dim + 2u), 4);
     at = place(&w->gate, at, t * ff, 4);
-    at = place(&w->up, at, t * ff, 4);
+    at = place(&w->up, at, t * SL_MAX(ff, h->n_embd), 4); /* or normed rows of x */
     at = place(&w->router, at, t * h->n_experts, 4);
     at = place(&w->route_ids, at, t * h->n_used, 4);
     at = place(&w->route_weights, at, t * h->n_used, 4);

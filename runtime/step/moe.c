@@ -38,7 +38,7 @@ static sl_status emit_experts(sl_builder *b, const char *label, sl_part part, sl
     return SL_OK;
 }
 
-static sl_status emit_route(sl_builder *b)
+sl_status sl_emit_route(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const struct sl_push_moe_route push = {
@@ -92,7 +92,7 @@ sl_status sl_emit_moe(sl_builder *b)
     sl_status st;
     SL_TRY(sl_emit_product(
         b, &(sl_product){"moe_router", sl_build_tensor(b, SL_PART_ROUTER), w->h, w->router, t, false}));
-    SL_TRY(emit_route(b));
+    SL_TRY(sl_emit_route(b));
     SL_TRY(emit_experts(b, "moe_gate", SL_PART_GATE_EXPERTS, w->h, false, w->gate));
     SL_TRY(emit_experts(b, "moe_up", SL_PART_UP_EXPERTS, w->h, false, w->up));
     SL_TRY(sl_emit_act_mul(b, (uint64_t)t * b->h->n_used, b->h->n_expert_ff));

@@ -3,7 +3,7 @@
 // Before: blocks.glsl, the push block `p` with x, x_stride, norm, eps and row_bytes, the specialization constants of push.h
 // (SL_FUSED_*), macros ROWS (that a subgroup computes at once), IN_FLIGHT (chunks of each that an invocation has in flight)
 // and MATRICES (2: act(w x) * (w2 x)), and
-//   Row weight_row(uint which, uint r)  where row r of matrix `which` begins
+//   Chunk weight_chunk(uint which, uint r, uint i)  chunk i of row r of matrix `which`
 #ifndef SL_FUSED_GLSL
 #define SL_FUSED_GLSL
 #include "rows_out.glsl"
@@ -182,10 +182,10 @@ X x_of(uvec2 x, uint column, uint i)
 // The subgroup's chunks of step `step` of the rows from `first` on; rows beyond the last repeat it.
 #define LOAD_CHUNKS(chunks, first, step)                                                                               \
     [[unroll]] for (uint s = 0u; s < SUMS; s++) {                                                                      \
-        const Row row = weight_row(s / ROWS, min((first) + s % ROWS, p.n_out - 1u));                                   \
         [[unroll]] for (uint u = 0u; u < IN_FLIGHT; u++) {                                                             \
             const uint i = (step) * STEP_CHUNKS + u * SUBGROUP + gl_SubgroupInvocationID;                              \
-            chunks[s * IN_FLIGHT + u] = chunk_load(row, FULL ? i : min(i, CHUNKS - 1u), N_K);                          \
+            chunks[s * IN_FLIGHT + u] =                                                                                \
+                weight_chunk(s / ROWS, min((first) + s % ROWS, p.n_out - 1u), FULL ? i : min(i, CHUNKS - 1u));         \
         }                                                                                                              \
     }
 

@@ -11,6 +11,9 @@ typedef struct sl_fused_input_desc {
     float eps;
 } sl_fused_input_desc;
 
+/* Format (SL_ROWS_*) of x in memory. */
+uint32_t sl_fused_format(uint32_t input, uint32_t weight_type);
+
 /* x as the product sees it: normed, and rounded to what its int8 form stands for. */
 void sl_fused_input(const sl_fused_input_desc *in, float *out);
 

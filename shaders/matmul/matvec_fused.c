@@ -14,6 +14,11 @@ static bool float_weights(uint32_t type)
     return type == SL_WEIGHT_F32 || type == SL_WEIGHT_F16 || type == SL_WEIGHT_BF16;
 }
 
+uint32_t sl_fused_format(uint32_t input, uint32_t weight_type)
+{
+    return input == SL_INPUT_ROWS && !float_weights(weight_type) ? SL_ROWS_Q8 : SL_ROWS_F32;
+}
+
 void sl_fused_input(const sl_fused_input_desc *in, float *out)
 {
     const bool rows = in->input == SL_INPUT_ROWS, floats = float_weights(in->weight_type);
@@ -67,9 +72,9 @@ static void make_rows(const struct sl_push_matvec_fused *p, const uint32_t *own,
                       uint32_t begin, uint32_t end, float *x)
 {
     const uint32_t n_k = own[SL_FUSED_N_K];
-    const bool q8 = own[SL_FUSED_INPUT] == SL_INPUT_ROWS && !float_weights(p->weight_type);
+    const uint32_t format = sl_fused_format(own[SL_FUSED_INPUT], p->weight_type);
     const sl_fused_input_desc in = {
-        .x = (const uint8_t *)sl_host(p->x) + t * sl_rows_bytes(q8 ? SL_ROWS_Q8 : SL_ROWS_F32, p->x_stride),
+        .x = (const uint8_t *)sl_host(p->x) + t * sl_rows_bytes(format, p->x_stride),
         .norm = sl_host(p->norm),
         .n = n_k,
         .input = own[SL_FUSED_INPUT],

@@ -14,7 +14,10 @@ layout(constant_id = 6) const uint N_K = 256;
 layout(constant_id = 7) const uint ROWS_GROUP = 32;
 #include "matmul/blocks.glsl"
 
-Row weight_row(uint which, uint r) { return row_at(which == 0u ? p.w : p.w2, r, p.row_bytes); }
+Chunk weight_chunk(uint which, uint r, uint i)
+{
+    return chunk_load(row_at(which == 0u ? p.w : p.w2, r, p.row_bytes), i, N_K);
+}
 
 #include "matmul/fused.glsl"
 

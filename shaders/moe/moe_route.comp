@@ -2,11 +2,17 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "reduce.glsl"
-// One workgroup a token: the sum of exponentials over the experts, then the largest logit, n_used times. The choice is
+// One workgroup of one subgroup a token (its barriers are cheap, and wider ones would cost more than they share): the sum of exponentials over the experts, then the largest logit, n_used times. The choice is
 // by logits, not by their exponentials, which drivers round differently.
 SL_PUSH(sl_push_moe_route);
 
 shared uint keys[1024]; // 0: taken
+
+struct Slot {
+    uint id;
+    float weight; // before it is normalised
+};
+shared Slot slots[32];
 
 void main()
 {
@@ -23,8 +29,6 @@ void main()
         sum += exp(logits.at[e] - most);
     const float total = workgroup_sum(sum);
 
-    float mine = 0.0; // what invocation s keeps for slot s
-    uint my_id = 0u;
     float chosen_sum = 0.0;
     for (uint s = 0u; s < p.n_used; s++) {
         uint best = 0u, at = 0xffffffffu;
@@ -37,16 +41,15 @@ void main()
         const uint id = min(workgroup_min(best == key ? at : 0xffffffffu), p.n_experts - 1u);
         const float chosen = exp(logits.at[id] - most);
         chosen_sum += chosen;
-        if (gl_LocalInvocationIndex == s) {
-            mine = chosen;
-            my_id = id;
+        if (gl_LocalInvocationIndex == 0u) {
+            keys[id] = 0u;
+            slots[s] = Slot(id, chosen);
         }
-        if (gl_LocalInvocationIndex == 0u) keys[id] = 0u;
         barrier();
     }
-    if (gl_LocalInvocationIndex < p.n_used) {
-        const uint at = t * p.n_used + gl_LocalInvocationIndex;
-        U32(p.ids).at[at] = my_id;
-        F32(p.weights).at[at] = mine / (p.normalize != 0u ? chosen_sum : total) * p.scale;
+    for (uint s = gl_LocalInvocationIndex; s < p.n_used; s += WORKGROUP) {
+        const uint at = t * p.n_used + s;
+        U32(p.ids).at[at] = slots[s].id;
+        F32(p.weights).at[at] = slots[s].weight / (p.normalize != 0u ? chosen_sum : total) * p.scale;
     }
 }

@@ -287,3 +287,88 @@ bool sl_gen_matvec_gated(sl_kernel_case *c, uint32_t index, const sl_variant *va
     fill_fused(c, &cases[index], variant->key, true);
     return true;
 }
+
+typedef struct moe_fused_case {
+    uint32_t n_out, units, n_experts, n_used, n_tokens, input, output, act, rows_group;
+} moe_fused_case;
+
+static void fill_moe_fused(sl_kernel_case *c, const moe_fused_case *k, uint32_t type, bool down)
+{
+#define AT(field) offsetof(struct sl_push_moe_fused, field)
+    const bool floats = type == SL_WEIGHT_F32 || type == SL_WEIGHT_F16 || type == SL_WEIGHT_BF16;
+    const uint32_t n_k = width_for(type, k->units, 0), items = k->n_used * k->n_tokens;
+    const uint32_t format = k->input == SL_INPUT_ROWS && !floats ? SL_ROWS_Q8 : SL_ROWS_F32;
+    const uint32_t x_rows = down ? items : k->n_tokens, y_rows = down ? k->n_tokens : items;
+    struct sl_push_moe_fused *p = (struct sl_push_moe_fused *)c->push;
+    *p = (struct sl_push_moe_fused){.n_out = k->n_out,
+                                    .n_k = n_k,
+                                    .n_used = k->n_used,
+                                    .n_tokens = k->n_tokens,
+                                    .n_experts = k->n_experts,
+                                    .x_stride = n_k,
+                                    .y_stride = k->n_out,
+                                    .row_bytes = sl_gen_row_bytes(type, n_k),
+                                    .weight_type = type,
+                                    .eps = 1e-5f};
+    const uint32_t rows = k->n_out * k->n_experts;
+    const uint64_t bytes = (uint64_t)p->row_bytes * rows;
+    sl_gen_weights(c, type, sl_case_operand_add(c, AT(w), SL_CASE_IN, SL_CASE_BYTES, bytes), rows, n_k);
+    if (!down)
+        sl_gen_weights(c, type, sl_case_operand_add(c, AT(w2), SL_CASE_IN, SL_CASE_BYTES, bytes), rows, n_k);
+    float *values = malloc((size_t)n_k * sizeof *values);
+    uint8_t *x = sl_case_rows_add(c, AT(x), SL_CASE_IN, format, x_rows, n_k, n_k);
+    for (uint32_t t = 0; values && t < x_rows; t++) {
+        sl_case_fill_floats(c, values, n_k, -2, 2);
+        sl_rows_put(format, x + t * sl_rows_bytes(format, n_k), n_k, 0, n_k, values);
+    }
+    free(values);
+    if (k->input == SL_INPUT_NORM)
+        sl_case_fill_floats(c, sl_case_operand_add(c, AT(norm), SL_CASE_IN, SL_CASE_F32, 4ull * n_k), n_k, -1,
+                            2);
+    uint32_t *ids = sl_case_operand_add(c, AT(ids), SL_CASE_IN, SL_CASE_U32, 4ull * items);
+    for (uint32_t i = 0; i < items; i++)
+        ids[i] = sl_case_random_below(c, k->n_experts);
+    if (items > 4) ids[items / 2] = k->n_experts; /* does not exist: zeros */
+    void *y = sl_case_rows_add(c, AT(y), down ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, k->output, y_rows,
+                               k->n_out, k->n_out);
+    if (down) {
+        sl_case_fill_floats(c, sl_case_operand_add(c, AT(weights), SL_CASE_IN, SL_CASE_F32, 4ull * items),
+                            items, 0, 1);
+        sl_case_fill_floats(c, y, (uint64_t)k->n_out * y_rows, -2, 2);
+        sl_case_alias(c, AT(add), AT(y));
+    }
+#undef AT
+    c->spec_count = SL_FUSED_COUNT;
+    c->spec[SL_FUSED_COLUMNS] = 1;
+    c->spec[SL_FUSED_INPUT] = k->input;
+    c->spec[SL_FUSED_OUTPUT] = k->output;
+    c->spec[SL_FUSED_ACT] = k->act;
+    c->spec[SL_FUSED_N_K] = down ? n_k * k->n_used : n_k;
+    c->spec[SL_FUSED_ROWS_GROUP] = k->rows_group;
+    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u experts=%u used=%u tokens=%u input=%u", k->n_out, n_k,
+             k->n_experts, k->n_used, k->n_tokens, k->input);
+}
+
+bool sl_gen_moe_gated(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const moe_fused_case cases[] = {
+        {64, 24, 4, 3, 1, SL_INPUT_NORM, SL_ROWS_Q8, SL_ACT_SILU, 32},
+        {96, 18, 3, 2, 3, SL_INPUT_ROWS, SL_ROWS_Q8, SL_ACT_GELU, 32},
+        {33, 8, 5, 3, 2, SL_INPUT_PLAIN, SL_ROWS_F32, SL_ACT_SILU, 16},
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    fill_moe_fused(c, &cases[index], variant->key, false);
+    return true;
+}
+
+bool sl_gen_moe_down(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const moe_fused_case cases[] = {
+        {70, 24, 4, 3, 1, SL_INPUT_ROWS, SL_ROWS_F32, 0, 16},
+        {33, 9, 5, 8, 2, SL_INPUT_ROWS, SL_ROWS_F32, 0, 8},
+        {16, 16, 2, 1, 3, SL_INPUT_ROWS, SL_ROWS_F32, 0, 16},
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    fill_moe_fused(c, &cases[index], variant->key, true);
+    return true;
+}
