@@ -245,4 +245,28 @@ struct sl_push_moe_combine {
     uint32_t n, n_used, n_tokens, y_stride;
 };
 
+/* What a device can do at most; no model uses these.
+ *
+ * y[c] (u32) = exclusive or of the u32 of chunk c: x[c][4 * chunk_vectors]. x: a multiple of 16 bytes. */
+struct sl_push_measure_read {
+    sl_addr x, y;
+    uint32_t n_chunks, chunk_vectors;
+};
+
+/* y = x: n_vectors of 16 bytes. */
+struct sl_push_measure_copy {
+    sl_addr x, y;
+    uint32_t n_vectors;
+};
+
+/* y[g][s][m][n] = rounds * sum of the `tiles` matrices a[tiles][m][k] times the sum of the matrices
+ * b[tiles][k][n], the same for every workgroup g < groups and subgroup s < subgroups of it. type (the key):
+ * a, b f16 and y f32; or int8 and int32. tiles, m, n, k and subgroups are those of the variant. */
+#define SL_MEASURE_F16 0u
+#define SL_MEASURE_I8  1u
+struct sl_push_measure_matrix {
+    sl_addr a, b, y;
+    uint32_t rounds, groups, subgroups, tiles, m, n, k, type;
+};
+
 #endif

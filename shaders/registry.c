@@ -37,12 +37,14 @@ static const sl_spirv *find_spirv(const char *module)
     return bsearch(module, sl_spirv_table, sl_spirv_count, sizeof *sl_spirv_table, compare_module);
 }
 
-static bool has_matrix_shape(const sl_device_caps *caps, uint32_t matrix)
+static bool has_matrix_shape(const sl_device_caps *caps, const sl_variant *variant)
 {
+    const bool integers = variant->needs & SL_CAP_MATRIX_I8;
+    const sl_matrix_type ab = integers ? SL_MATRIX_S8 : SL_MATRIX_F16,
+                         c = integers ? SL_MATRIX_S32 : SL_MATRIX_F32;
     for (uint32_t i = 0; i < caps->matrix_shape_count; i++) {
         const sl_matrix_shape *s = &caps->matrix_shapes[i];
-        if (SL_MATRIX(s->m, s->n, s->k) == matrix && s->ab == SL_MATRIX_F16 && s->c == SL_MATRIX_F32)
-            return true;
+        if (SL_MATRIX(s->m, s->n, s->k) == variant->matrix && s->ab == ab && s->c == c) return true;
     }
     return false;
 }
@@ -71,7 +73,7 @@ bool sl_variant_usable(const sl_variant *variant, const sl_device_caps *caps, co
         why = NULL;
     else if (!sl_caps_have(caps, variant->needs))
         why = sl_cap_name(variant->needs & ~caps->features);
-    else if (variant->matrix && !has_matrix_shape(caps, variant->matrix))
+    else if (variant->matrix && !has_matrix_shape(caps, variant))
         why = "matrix shape";
     else if (!sl_caps_have(caps, SL_CAP_HOST_FN) && !subgroup_size(variant, caps))
         why = "subgroup size";
