@@ -18,6 +18,7 @@ newer=$third/newer
 packages_build="pkg-config liburing-dev libpcre2-dev libjansson-dev libvulkan-dev libvulkan1 mesa-vulkan-drivers
     glslang-tools spirv-tools python3-pip ca-certificates"
 packages_test="libcmocka-dev clang clang-format clang-tidy vulkan-tools"
+python_test="perfetto==0.59.1 protobuf==7.36.2"
 newer_build="glslang-tools spirv-tools libvulkan-dev"
 newer_test="mesa-vulkan-drivers vulkan-validationlayers vulkan-tools"
 
@@ -60,7 +61,11 @@ check_elsewhere() {
             command -v $tool >/dev/null 2>&1 || missing="$missing $tool"
         done ;;
     esac
-    [ -n "$missing" ] || { say "no apt-get here, but everything is present"; exit 0; }
+    if [ -z "$missing" ]; then
+        case " $1 " in *" test "*) install_python ;; esac
+        say "no apt-get here, but everything is present"
+        exit 0
+    fi
     cat >&2 <<END
 deps: this system has no apt-get. Missing here:$missing
 deps: install the development files of: liburing (2.3), pcre2 (8-bit), jansson, Vulkan headers (1.3), the Vulkan
@@ -172,6 +177,20 @@ unpack_swiftshader() {
     rm -rf "$work"
 }
 
+# Python packages of the tests, in third_party/python: nothing of the system's python3 changes.
+install_python() {
+    stamp=$third/python.stamp
+    python=${PYTHON:-python3}
+    wanted_stamp="$third $($python --version) $python_test"
+    [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$wanted_stamp" ] || return 0
+    say "installing into third_party/python:" $python_test
+    rm -rf "$third/python"
+    retry $python -m pip install --quiet --quiet --no-deps --only-binary=:all: --no-cache-dir --disable-pip-version-check \
+        --no-input --target "$third/python" $python_test ||
+        die "pip could not install: $python_test"
+    echo "$wanted_stamp" >"$stamp"
+}
+
 # newer_set NAME PACKAGES: once for each version of this script and place of this folder
 newer_set() {
     stamp=$third/$1.stamp
@@ -209,6 +228,7 @@ for set in "$@"; do
         ;;
     test)
         install_packages $packages_test
+        install_python
         if [ $beside = yes ]; then
             newer_set newer-test $newer_test
             unpack_swiftshader

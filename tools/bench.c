@@ -1,5 +1,6 @@
 /* sluice bench: tokens per second, in the table and by the conventions that users know from llama-bench. */
 #include "cli.h"
+#include "profile_report.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -8,7 +9,7 @@
 #include <time.h>
 
 enum { SEQUENCE_PROMPT = 128, SEQUENCE_STEPS = 32, WARM_MS = 500 };
-enum { LIST_MAX = 16, SEQUENCES_MAX = 256, TOKENS_MAX = 1 << 20 };
+enum { PROFILED_STEPS = 16, LIST_MAX = 16, SEQUENCES_MAX = 256, TOKENS_MAX = 1 << 20 };
 
 typedef struct bench_options {
     const char *model, *device, *activations, *io, *prompt, *generate, *depth, *sequences;
@@ -137,10 +138,12 @@ static void print_line(const bench *b, const test *t, double mean, double deviat
     const double mfu =
         b->ceilings.matmul_flops_per_s ? mean * token_flops(b, t) / b->ceilings.matmul_flops_per_s : 0;
     if (b->o->json) {
-        json_t *object = json_pack(
-            "{s:s, s:s, s:f, s:f, s:i, s:f, s:f, s:s, s:s, s:s}", "model", b->info.name, "test", t->name,
-            "tokens_per_s", mean, "stdev", deviation, "runs", (int)b->o->repetitions, "mbu", mbu, "mfu", mfu,
-            "device", b->info.device_name, "weights", b->info.weights_path, "matmul", b->info.matmul_path);
+        json_t *object =
+            json_pack("{s:s, s:s, s:f, s:f, s:i, s:f, s:f, s:s, s:s, s:s, s:s, s:o}", "model", b->info.name,
+                      "test", t->name, "tokens_per_s", mean, "stdev", deviation, "runs",
+                      (int)b->o->repetitions, "mbu", mbu, "mfu", mfu, "device", b->info.device_name,
+                      "weights", b->info.weights_path, "matmul", b->info.matmul_path, "activations",
+                      b->info.activations, "ceilings", report_ceilings_json(&b->ceilings));
         json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
         putchar('\n');
         json_decref(object);
@@ -153,6 +156,94 @@ static void print_line(const bench *b, const test *t, double mean, double deviat
                cli_bytes(b->info.model_bytes, size), b->info.device, t->name, rate, used[0], used[1]);
     }
     fflush(stdout);
+}
+
+/* ---- where the time goes ---- */
+
+/* Sums of kernels by family, slowest first. */
+static size_t sum_families(const report *r, report_row *out, size_t capacity)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r->row_count; i++) {
+        size_t n = 0;
+        while (n < count && strcmp(out[n].kernel, r->rows[i].kernel))
+            n++;
+        if (n == capacity) continue;
+        if (n == count) out[count++] = (report_row){.kernel = r->rows[i].kernel};
+        out[n].seconds += r->rows[i].seconds;
+        out[n].kernels += r->rows[i].kernels;
+    }
+    for (size_t i = 1; i < count; i++) /* few: insertion */
+        for (size_t k = i; k > 0 && out[k].seconds > out[k - 1].seconds; k--) {
+            const report_row swapped = out[k];
+            out[k] = out[k - 1];
+            out[k - 1] = swapped;
+        }
+    return count;
+}
+
+static sl_status profile(bench *b, const test *t, sl_profile_mode mode, sl_profile **out, report *r)
+{
+    const sl_profile_options options = {
+        .mode = mode,
+        .prompt_tokens = t->prompt,
+        .decode_steps = t->prompt ? 0 : PROFILED_STEPS,
+        .depth_tokens = t->sequences ? SEQUENCE_PROMPT : t->depth,
+        .sequences = t->sequences,
+    };
+    sl_profile_view view;
+    sl_status st = sl_engine_profile(b->engine, &options, out, &b->diag);
+    if (st != SL_OK) return st;
+    sl_profile_get(*out, &view);
+    return report_make(r, &view, t->prompt != 0) ? SL_OK : SL_ERR_NO_MEMORY;
+}
+
+static void print_explanation(const report *kernels, const report *pass)
+{
+    report_row families[LIST_MAX];
+    const size_t count = sum_families(kernels, families, LIST_MAX);
+    fprintf(stderr, "  a pass: %u dispatches, %u barriers; a layer: %u and %u; %.2f us from call to result\n",
+            pass->dispatches, pass->barriers, pass->layer_dispatches, pass->layer_barriers,
+            pass->untimed_seconds * 1e6);
+    fprintf(stderr,
+            "  with timestamps at barriers: %.2f us, device busy %.2f, idle %.2f: ", pass->seconds * 1e6,
+            pass->busy_seconds * 1e6, pass->idle_seconds * 1e6);
+    report_print_parts(stderr, pass->cause_seconds, SL_PROFILE_CAUSES, report_cause_name);
+    fprintf(stderr, "  host, us: ");
+    report_print_parts(stderr, pass->activity_seconds, SL_PROFILE_ACTIVITIES, report_activity_name);
+    fprintf(stderr, "  kernels, each alone, us: ");
+    for (size_t i = 0; i < count; i++)
+        fprintf(stderr, "%s%s %.2f (%.1f %%)", i ? ", " : "", families[i].kernel, families[i].seconds * 1e6,
+                100 * families[i].seconds / kernels->total.seconds);
+    fprintf(stderr, "\n");
+}
+
+/* What a pass of this test is made of. The profiler wants the engine's sessions; the next run makes new ones.
+ */
+static sl_status explain(bench *b, const test *t)
+{
+    report kernels = {0}, pass = {0};
+    sl_profile *profiles[2] = {NULL, NULL};
+    sl_engine_stats stats;
+    for (uint32_t i = 0; i < SEQUENCES_MAX; i++) {
+        sl_session_destroy(b->sessions[i]);
+        b->sessions[i] = NULL;
+    }
+    sl_status st = profile(b, t, SL_PROFILE_SERIAL, &profiles[0], &kernels);
+    if (st == SL_OK) st = profile(b, t, SL_PROFILE_CONCURRENT, &profiles[1], &pass);
+    if (st == SL_OK) {
+        print_explanation(&kernels, &pass);
+        sl_engine_get_stats(b->engine, &stats);
+        fprintf(stderr, "  device memory %llu bytes at most\n", (unsigned long long)stats.vram_peak_bytes);
+    } else if (st == SL_ERR_UNSUPPORTED) {
+        fprintf(stderr, "  %s\n", b->diag.message);
+        st = SL_OK;
+    }
+    report_clear(&kernels);
+    report_clear(&pass);
+    sl_profile_destroy(profiles[0]);
+    sl_profile_destroy(profiles[1]);
+    return st;
 }
 
 static sl_status run_test(bench *b, const test *t)
@@ -170,14 +261,7 @@ static sl_status run_test(bench *b, const test *t)
     }
     const double n = b->o->repetitions, mean = sum / n;
     print_line(b, t, mean, n > 1 ? sqrt(fmax(0, (squares - n * mean * mean) / (n - 1))) : 0);
-    if (b->o->verbose) {
-        sl_engine_stats stats;
-        sl_engine_get_stats(b->engine, &stats);
-        fprintf(stderr, "  last pass: %llu dispatches, %llu barriers; device memory %llu bytes at most\n",
-                (unsigned long long)stats.dispatches, (unsigned long long)stats.barriers,
-                (unsigned long long)stats.vram_peak_bytes);
-    }
-    return SL_OK;
+    return b->o->verbose ? explain(b, t) : SL_OK;
 }
 
 typedef struct plan {
@@ -222,10 +306,10 @@ static uint32_t largest(const number_list *list)
 static void print_head(const bench *b)
 {
     if (b->o->json) return;
-    if (b->ceilings.memory_bytes_per_s)
-        printf("%s (%s): streams %.1f GB/s, multiplies matrices (%s) at %.2f TFLOP/s\n\n",
-               b->info.device_name, b->info.device_version, b->ceilings.memory_bytes_per_s / 1e9,
-               b->info.matmul_path, b->ceilings.matmul_flops_per_s / 1e12);
+    printf("%s (%s)\n", b->info.device_name, b->info.device_version);
+    report_print_paths(&b->info);
+    if (b->ceilings.memory_bytes_per_s) report_print_ceilings(&b->ceilings);
+    printf("\n");
     printf("| model                        |       size | device     | test           |                 t/s "
            "|     MBU |     MFU |\n");
     printf("| ---------------------------- | ---------: | ---------- | -------------- | ------------------: "
@@ -301,7 +385,8 @@ static int run(int argc, char **argv)
         {0, "io", "ENGINE", OPTION_STRING, &o.io, "auto, io_uring, threads"},
         {0, "no-ceilings", NULL, OPTION_FLAG, &o.no_ceilings, "do not measure the device: no MBU and MFU"},
         {0, "json", NULL, OPTION_FLAG, &o.json, "one JSON object a test and line"},
-        {'v', "verbose", NULL, OPTION_FLAG, &o.verbose, "dispatches and barriers of a pass, memory"},
+        {'v', "verbose", NULL, OPTION_FLAG, &o.verbose,
+         "dispatches and barriers, where the time of a pass goes, memory"},
         {0, NULL, NULL, OPTION_FLAG, NULL, NULL},
     };
     const int code = cli_parse(&command_bench, specs, &argc, argv);

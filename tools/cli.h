@@ -42,7 +42,8 @@ typedef struct command {
     int (*run)(int argc, char **argv); /* argv[0] is the subcommand */
 } command;
 
-extern const command command_run, command_devices, command_info, command_tokenize, command_bench;
+extern const command command_run, command_devices, command_info, command_tokenize, command_bench,
+    command_profile;
 
 /* Reads options into their targets. Arguments that are no options are left in argv[1 .. *argc - 1], in order.
  * Returns -1 to go on, else the exit code (after --help, or an error that has been printed). `options` ends

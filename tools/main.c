@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-static const command *const commands[] = {&command_run, &command_bench, &command_devices, &command_info,
-                                          &command_tokenize};
+static const command *const commands[] = {&command_run,     &command_bench, &command_profile,
+                                          &command_devices, &command_info,  &command_tokenize};
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void print_help(FILE *out)

@@ -67,8 +67,10 @@ sl_buffer *sl_staging_ready(sl_staging *staging, uint64_t offset, uint64_t size_
 
 typedef struct sl_program {
     sl_shape shape;
+    sl_timing timing; /* NONE but while the engine profiles */
     sl_recording recording;
-    uint64_t last_used;
+    sl_step step; /* what was recorded; kept with timing only */
+    uint64_t result_bytes, last_used;
 } sl_program;
 
 #define SL_PROGRAMS_MAX 48
@@ -123,6 +125,8 @@ struct sl_engine {
     sl_program *programs[SL_PROGRAMS_MAX];
     uint32_t program_count;
     uint64_t dispatches, barriers; /* of the last pass */
+
+    struct sl_profiler *profiler; /* NULL but while sl_engine_profile runs */
 
     sl_session **sessions; /* by slot; NULL: free */
     double load_ms;

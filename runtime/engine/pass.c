@@ -1,4 +1,5 @@
 #include "runtime/engine/engine.h"
+#include "runtime/profile/profiler.h"
 
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
@@ -32,6 +33,7 @@ static void program_destroy(sl_program *program)
 {
     if (!program) return;
     sl_recording_clear(&program->recording);
+    sl_step_clear(&program->step);
     sl_free(program);
 }
 
@@ -53,6 +55,7 @@ static sl_status record(sl_engine *e, const sl_shape *shape, sl_program **out, s
     sl_program *p = sl_calloc(1, sizeof *p);
     if (!p) return sl_fail(diag, SL_ERR_NO_MEMORY, "pass of %u tokens", shape->n_tokens);
     p->shape = *shape;
+    p->timing = sl_profiler_timing(e->profiler);
     sl_result_copy result = {.target = e->readback};
     if (shape->output == SL_OUTPUT_LOGITS) {
         result.source = e->workspace;
@@ -63,13 +66,14 @@ static sl_status record(sl_engine *e, const sl_shape *shape, sl_program **out, s
         result.source_offset = e->layout.work.next.begin - sl_buffer_address(e->workspace);
         result.size_bytes = (uint64_t)shape->n_outputs * sizeof(uint32_t);
     }
-    sl_step step = {0};
+    p->result_bytes = result.size_bytes;
     sl_status st;
-    SL_TRY(sl_step_build(&e->layout, e->kernels, shape, &step, diag));
-    SL_TRY(sl_record(e->device, &step, e->plan.stage_count, &result, &p->recording, diag));
+    SL_TRY(sl_step_build(&e->layout, e->kernels, shape, &p->step, diag));
+    SL_TRY(sl_record(e->device, &p->step, e->plan.stage_count, &result, p->timing, &p->recording, diag));
+    /* The recording has its own copies of the push blocks. */
+    if (p->timing == SL_TIMING_NONE) sl_step_clear(&p->step);
     *out = p;
 cleanup:
-    sl_step_clear(&step); /* the recording has its own copies of the push blocks */
     if (st != SL_OK) program_destroy(p);
     return st;
 }
@@ -78,7 +82,8 @@ static sl_status program_for(sl_engine *e, const sl_shape *shape, sl_program **o
 {
     uint32_t oldest = 0;
     for (uint32_t i = 0; i < e->program_count; i++) {
-        if (same_shape(&e->programs[i]->shape, shape)) {
+        if (same_shape(&e->programs[i]->shape, shape) &&
+            e->programs[i]->timing == sl_profiler_timing(e->profiler)) {
             *out = e->programs[i];
             return SL_OK;
         }
@@ -149,14 +154,17 @@ static sl_status submit_segment(sl_engine *e, const sl_segment *segment, uint64_
     waits[s.wait_count++] = (sl_semaphore_point){e->done, e->submitted};
     signals[s.signal_count++] = (sl_semaphore_point){e->done, e->submitted + 1};
     if (segment->stage) {
-        const uint64_t number = first_number + segment->stage - 1;
+        const uint64_t number = first_number + segment->stage - 1, since = sl_profiler_now(e->profiler);
         sl_status st = sl_stream_await(e->stream, number, diag);
         if (st != SL_OK) return st;
+        sl_profiler_lap(e->profiler, SL_PROFILE_HOST_STREAM, since);
         waits[s.wait_count++] = (sl_semaphore_point){sl_stream_copied(e->stream), number};
         signals[s.signal_count++] = (sl_semaphore_point){sl_stream_computed(e->stream), number};
     }
+    const uint64_t since = sl_profiler_now(e->profiler);
     sl_status st = sl_queue_submit(e->device, SL_QUEUE_COMPUTE, &s, diag);
     if (st == SL_OK) e->submitted++;
+    sl_profiler_lap(e->profiler, SL_PROFILE_HOST_SUBMIT, since);
     return st;
 }
 
@@ -174,7 +182,9 @@ static sl_status submit_pass(sl_engine *e, const sl_program *program, sl_diag *d
         sl_status st = submit_segment(e, &program->recording.segments[i], first_number, diag);
         if (st != SL_OK) return st;
     }
+    const uint64_t since = sl_profiler_now(e->profiler);
     sl_status st = sl_semaphore_wait(e->done, e->submitted, UINT64_MAX, diag);
+    sl_profiler_lap(e->profiler, SL_PROFILE_HOST_WAIT, since);
     return st == SL_OK && e->stream ? sl_stream_check(e->stream, diag) : st;
 }
 
@@ -190,10 +200,14 @@ sl_status sl_pass_run(sl_engine *e, const sl_pass_input *in, const uint32_t **ou
 {
     const sl_shape shape = shape_for(e, in);
     sl_program *program = NULL;
+    uint64_t since = sl_profiler_begin(e->profiler);
     sl_status st = program_for(e, &shape, &program, diag);
+    since = sl_profiler_lap(e->profiler, SL_PROFILE_HOST_RECORD, since);
     if (st == SL_OK) st = write_batch(e, in, &shape, diag);
+    sl_profiler_lap(e->profiler, SL_PROFILE_HOST_BATCH, since);
     if (st != SL_OK) return st;
     st = submit_pass(e, program, diag);
+    if (st == SL_OK) st = sl_profiler_end(e->profiler, program, in, diag);
     if (st != SL_OK) {
         recover(e);
         return st;

@@ -227,14 +227,141 @@ void sl_generation_clear(sl_generation *generation);
 
 /* ---- Measurement ---- */
 
-/* Ceilings of the engine's device, measured: seconds of work. Errors: SL_ERR_BUDGET, SL_ERR_DEVICE_MEMORY
- * when the model leaves too little of the device's memory to measure in. */
+/* Ceilings of the engine's device, all measured, best of several runs with the device's clock up; 0: it has
+ * no such path. */
 typedef struct sl_ceilings {
-    double memory_bytes_per_s; /* of a kernel that streams two arrays in and one out */
-    double matmul_flops_per_s; /* of the matrix kernel of prefill: best of F16 and Q4_K, two widths */
+    double read_bytes_per_s;            /* of a kernel that only reads, 16 bytes a load */
+    double copy_bytes_per_s;            /* read and written, of a kernel or the copy command, the better */
+    double matrix_f16_flops_per_s;      /* of matrix units alone, f16 x f16 + f32, operands in registers */
+    double matrix_i8_flops_per_s;       /* and s8 x s8 + s32 */
+    double product_flops_per_s;         /* of the matrix kernels that prefill has, the best: `product` */
+    char matrix_f16[24], matrix_i8[24]; /* shapes: "16x16x16" */
+    char copy[24];                      /* "kernel" or "copy command" */
+    char product[64];                   /* "q8_0_m16, 4096 x 4096 by 512" */
+
+    /* What MBU and MFU are shares of: the better of read and copy; the best rate of products of f16. */
+    double memory_bytes_per_s, matmul_flops_per_s;
 } sl_ceilings;
 
+/* Takes seconds. Errors: SL_ERR_BUDGET, SL_ERR_DEVICE_MEMORY when the model leaves too little of the device's
+ * memory to measure in. */
 sl_status sl_engine_measure_ceilings(sl_engine *engine, sl_ceilings *out, sl_diag *diag);
+
+/* ---- Profile ---- */
+
+typedef enum sl_profile_mode {
+    SL_PROFILE_SERIAL,     /* every kernel alone between two timestamps: exact times, but nothing overlaps */
+    SL_PROFILE_CONCURRENT, /* timestamps where passes have barriers: kernels between two of them overlap as
+                              they always do, and are timed together */
+    SL_PROFILE_LAYERS,     /* timestamps between layers only: disturbs least */
+} sl_profile_mode;
+
+typedef struct sl_profile_options {
+    sl_profile_mode mode;
+    uint32_t prompt_tokens; /* of each measured prefill, which computes no logits; 0: none is measured */
+    uint32_t prefills;      /* measured; 0: 1 */
+    uint32_t decode_steps;  /* measured, greedy; 0: none */
+    uint32_t depth_tokens;  /* in the KV cache before each prefill, and before the first step */
+    uint32_t sequences;     /* decoded together; 0: 1 */
+    uint32_t warm_ms; /* work before what is measured: a GPU that idled takes some 500 ms to its clock */
+} sl_profile_options;
+
+/* A forward pass. Times are ns of CLOCK_MONOTONIC, those of the device too (sl_profile_view.clock). Of each
+ * kind, passes without the mode's timestamps come first, for comparison: they have timestamps around their
+ * submissions only. */
+typedef struct sl_profile_pass {
+    bool prefill, timed;
+    uint32_t tokens;       /* computed */
+    uint32_t depth_tokens; /* in the KV cache before */
+    uint32_t dispatches, barriers;
+    uint32_t layer_dispatches, layer_barriers; /* of the layer that has most; 0 unless timed */
+    uint64_t begin_ns, end_ns;                 /* on the host, from call to result */
+    uint64_t device_begin_ns, device_end_ns;   /* from the first to the last kernel */
+    uint64_t busy_ns;                          /* of the device; the gaps are the rest of begin .. end */
+    size_t kernel, kernel_count, gap, gap_count, event, event_count; /* its share of the view's arrays */
+} sl_profile_pass;
+
+#define SL_PROFILE_NO_LAYER 0xffffffffu
+#define SL_PROFILE_NO_PASS  0xffffffffu
+
+/* Kernels between two timestamps: one with SL_PROFILE_SERIAL. Times are measured; bytes and operations are
+ * modelled from shapes: each operand moved once, floating point operations of products and attention. */
+typedef struct sl_profile_kernel {
+    const char *label; /* "attn_q"; of several "attn_q + attn_k + attn_v"; of many "attn_norm .. ffn_down" */
+    const char *kernel, *variant; /* "matvec", "q4_k"; joined likewise; "copy", "" for the results' copy */
+    uint32_t pass;                /* index */
+    uint32_t layer;               /* of the first kernel; or SL_PROFILE_NO_LAYER */
+    uint32_t kernels;
+    uint32_t submission; /* of the pass, counted from 0: more than one when weights are streamed */
+    uint64_t begin_ns, end_ns;
+    uint64_t weight_bytes, activation_bytes, kv_bytes, flops;
+} sl_profile_kernel;
+
+/* Why the device had nothing to do. */
+typedef enum sl_profile_cause {
+    SL_PROFILE_BARRIER, /* between kernels of one submission */
+    SL_PROFILE_STREAM,  /* streamed weights had not arrived */
+    SL_PROFILE_SUBMIT,  /* the host was submitting */
+    SL_PROFILE_START,   /* submitted, not begun yet */
+    SL_PROFILE_EMPTY,   /* nothing was submitted: the host prepared the pass or dealt with its result */
+    SL_PROFILE_RESULT,  /* done, but the host did not know yet */
+} sl_profile_cause;
+#define SL_PROFILE_CAUSES 6
+const char *sl_profile_cause_name(sl_profile_cause cause);
+
+typedef struct sl_profile_gap {
+    sl_profile_cause cause;
+    uint32_t pass;
+    uint64_t begin_ns, end_ns;
+} sl_profile_gap;
+
+typedef enum sl_profile_activity {
+    SL_PROFILE_HOST_PREPARE, /* arguments, pages of the KV cache, sampling parameters */
+    SL_PROFILE_HOST_RECORD,  /* finding the recorded pass, or recording it */
+    SL_PROFILE_HOST_BATCH,   /* writing token ids, positions, block tables */
+    SL_PROFILE_HOST_STREAM,  /* waiting until copies of streamed weights are submitted */
+    SL_PROFILE_HOST_SUBMIT,
+    SL_PROFILE_HOST_WAIT,   /* for the device */
+    SL_PROFILE_HOST_RESULT, /* reading it, bookkeeping */
+    SL_PROFILE_READ,        /* a stage of streamed weights, from the drive to host memory */
+    SL_PROFILE_COPY,        /* and from there to the device */
+} sl_profile_activity;
+#define SL_PROFILE_ACTIVITIES 9
+const char *sl_profile_activity_name(sl_profile_activity activity);
+
+/* Measured. Reads and copies belong to no pass, as they run ahead. */
+typedef struct sl_profile_event {
+    sl_profile_activity activity;
+    uint32_t pass;
+    uint64_t begin_ns, end_ns;
+    uint64_t bytes; /* of reads and copies */
+} sl_profile_event;
+
+typedef struct sl_profile_view {
+    sl_profile_mode mode;
+    const char *model, *device;
+    const char *clock; /* how device times came to the host's clock: "calibrated"; "aligned": by the ends of
+                          passes, so that gaps around submissions are estimates */
+    const sl_profile_pass *passes;
+    const sl_profile_kernel *kernels;
+    const sl_profile_gap *gaps;
+    const sl_profile_event *events; /* of passes, in order, then reads and copies, by begin_ns */
+    size_t pass_count, kernel_count, gap_count, event_count;
+} sl_profile_view;
+
+typedef struct sl_profile sl_profile;
+
+/* Measures passes. Needs as many free sessions as sequences, which it gives back. On success *out is the
+ * caller's, and outlives the engine. Errors: SL_ERR_UNSUPPORTED (no timestamps), SL_ERR_CONTEXT_FULL,
+ * SL_ERR_BUSY (sessions), those of passes. */
+sl_status sl_engine_profile(sl_engine *engine, const sl_profile_options *options, sl_profile **out,
+                            sl_diag *diag);
+void sl_profile_destroy(sl_profile *profile); /* NULL is fine */
+void sl_profile_get(const sl_profile *profile, sl_profile_view *out);
+
+/* A trace that the Perfetto UI (ui.perfetto.dev) opens: tracks for the device, its idle time, the host,
+ * streamed weights; counters of rates. Errors: SL_ERR_IO. */
+sl_status sl_profile_write_trace(const sl_profile *profile, const char *path, sl_diag *diag);
 
 #ifdef __cplusplus
 }

@@ -37,6 +37,10 @@ struct sl_stream {
     uint32_t *outstanding; /* reads under way, by stage */
     uint64_t stall_ns;     /* the caller's own */
     uint64_t used_bytes;   /* the caller's own as well */
+
+    sl_stream_trace *trace; /* the thread's while it runs; NULL: nothing is noted */
+    bool copies_ready;      /* the copies are recorded as is wanted now */
+    bool copies_timed;      /* with timestamps */
 };
 
 static const sl_stage *stage_of(const sl_stream *s, uint64_t number, uint32_t *out_index)
@@ -45,6 +49,59 @@ static const sl_stage *stage_of(const sl_stream *s, uint64_t number, uint32_t *o
     if (out_index) *out_index = index;
     return &s->o.plan->stages[index];
 }
+
+static uint64_t stage_read_bytes(const sl_plan *plan, const sl_stage *stage)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = stage->piece; i < stage->piece + stage->piece_count; i++)
+        bytes += plan->pieces[i].read_bytes;
+    return bytes;
+}
+
+/* ---- what is noted for a profile ---- */
+
+static void note_event(sl_stream_trace *t, sl_stream_event event)
+{
+    if (t->count == t->capacity) {
+        const size_t capacity = SL_MAX(t->capacity * 2, (size_t)256);
+        sl_stream_event *moved = sl_realloc(t->events, capacity, sizeof *moved);
+        if (!moved) {
+            t->incomplete = true;
+            return;
+        }
+        t->events = moved;
+        t->capacity = capacity;
+    }
+    t->events[t->count++] = event;
+}
+
+static void note_read(sl_stream *s, uint32_t index)
+{
+    sl_stream_trace *t = s->trace;
+    if (!t) return;
+    const sl_plan *plan = s->o.plan;
+    note_event(t, (sl_stream_event){false, t->read_begin_ns[index], t->read_end_ns[index],
+                                    stage_read_bytes(plan, &plan->stages[index])});
+}
+
+/* Times of the last copy of a stage, which has completed. */
+static sl_status note_copy(sl_stream *s, uint32_t index, sl_diag *diag)
+{
+    sl_stream_trace *t = s->trace;
+    uint64_t ns[2];
+    if (!t || !s->copies_timed || !t->copying[index]) return SL_OK;
+    sl_status st = sl_commands_read_timestamps(s->copies[index], 0, 2, ns, diag);
+    if (st != SL_OK) return st;
+    t->copying[index] = 0;
+    const sl_plan *plan = s->o.plan;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < plan->stages[index].piece_count; i++)
+        bytes += plan->pieces[plan->stages[index].piece + i].size_bytes;
+    note_event(t, (sl_stream_event){true, ns[0], ns[1], bytes});
+    return SL_OK;
+}
+
+/* ---- the thread ---- */
 
 /* Has stage `number` - `distance` reached the semaphore, or was there none yet? */
 static sl_status passed(const sl_stream *s, sl_semaphore *semaphore, uint64_t number, uint32_t distance,
@@ -85,6 +142,7 @@ static sl_status submit_reads(sl_stream *s, uint64_t number, bool *out_progress,
         sl_status st = sl_io_submit(s->io, &read, 1, diag);
         if (st == SL_ERR_BUSY) return SL_OK; /* come back after completions */
         if (st != SL_OK) return st;
+        if (s->trace && s->next_piece == 0) s->trace->read_begin_ns[index] = sl_now_ns();
         s->outstanding[index]++;
         *out_progress = true;
     }
@@ -125,6 +183,7 @@ static sl_status take_completions(sl_stream *s, bool wait, bool *out_progress, s
         uint32_t index;
         stage_of(s, done[i].user, &index);
         s->outstanding[index]--;
+        if (s->trace) s->trace->read_end_ns[index] = sl_now_ns();
         bytes += done[i].bytes;
         *out_progress = true;
     }
@@ -135,6 +194,7 @@ static sl_status take_completions(sl_stream *s, bool wait, bool *out_progress, s
         uint32_t index;
         stage_of(s, s->read + 1, &index);
         if (s->outstanding[index]) break;
+        note_read(s, index);
     }
     return SL_OK;
 }
@@ -160,6 +220,7 @@ static sl_status start_copies(sl_stream *s, bool *out_progress, sl_diag *diag)
         sl_status st = passed(s, s->computed, number, stage->device_reuse, &free_now, diag);
         if (st != SL_OK || !free_now) return st;
         stage_copy_to_staging(s, stage);
+        if ((st = note_copy(s, index, diag)) != SL_OK) return st;
         /* Raise the semaphore in order: a copy waits for the one before it. */
         const sl_semaphore_point before = {s->copied, number - 1}, after = {s->copied, number};
         const sl_submission submission = {
@@ -171,6 +232,7 @@ static sl_status start_copies(sl_stream *s, bool *out_progress, sl_diag *diag)
             .signal_count = 1,
         };
         if ((st = sl_queue_submit(s->o.device, SL_QUEUE_TRANSFER, &submission, diag)) != SL_OK) return st;
+        if (s->trace) s->trace->copying[index] = number;
         pthread_mutex_lock(&s->mutex);
         s->submitted = number;
         pthread_cond_broadcast(&s->changed);
@@ -286,22 +348,42 @@ static void stop_thread(sl_stream *s)
     s->running = false;
 }
 
-static sl_status record_copies(sl_stream *s, sl_diag *diag)
+static sl_status record_copy(sl_stream *s, uint32_t index, bool timed, sl_diag *diag)
 {
     const sl_plan *plan = s->o.plan;
+    const sl_stage *stage = &plan->stages[index];
     sl_buffer *source = s->o.arena_buffer ? s->o.arena_buffer : s->o.staging;
-    for (uint32_t i = 0; i < plan->stage_count; i++) {
-        sl_status st =
-            sl_commands_create(s->o.device, SL_QUEUE_TRANSFER, 0, 0, "stream", &s->copies[i], diag);
-        if (st == SL_OK) st = sl_commands_begin(s->copies[i], diag);
-        if (st != SL_OK) return st;
-        for (uint32_t k = 0; k < plan->stages[i].piece_count; k++) {
-            const sl_piece *p = &plan->pieces[plan->stages[i].piece + k];
-            sl_commands_copy(s->copies[i], source, p->host_offset + (p->file_offset - p->read_offset),
-                             s->o.ring, p->device_offset, p->size_bytes);
-        }
-        if ((st = sl_commands_end(s->copies[i], diag)) != SL_OK) return st;
+    sl_commands *c;
+    sl_status st = sl_commands_create(s->o.device, SL_QUEUE_TRANSFER, 0, timed ? 2 : 0, "stream", &c, diag);
+    if (st != SL_OK) return st;
+    s->copies[index] = c;
+    if ((st = sl_commands_begin(c, diag)) != SL_OK) return st;
+    if (timed) sl_commands_timestamp(c, 0);
+    for (uint32_t k = 0; k < stage->piece_count; k++) {
+        const sl_piece *p = &plan->pieces[stage->piece + k];
+        sl_commands_copy(c, source, p->host_offset + (p->file_offset - p->read_offset), s->o.ring,
+                         p->device_offset, p->size_bytes);
     }
+    if (timed) sl_commands_timestamp(c, 1);
+    return sl_commands_end(c, diag);
+}
+
+/* Nothing of the stream is running. With timestamps while it is traced, where the transfer queue has them. */
+static sl_status record_copies(sl_stream *s, sl_diag *diag)
+{
+    s->copies_timed = s->trace != NULL;
+    s->copies_ready = false;
+    for (uint32_t i = 0; i < s->o.plan->stage_count; i++) {
+        sl_commands_destroy(s->copies[i]);
+        s->copies[i] = NULL;
+        sl_status st = record_copy(s, i, s->copies_timed, diag);
+        if (st == SL_ERR_UNSUPPORTED && s->copies_timed) {
+            s->copies_timed = false; /* the first one shows it */
+            st = record_copy(s, i, false, diag);
+        }
+        if (st != SL_OK) return st;
+    }
+    s->copies_ready = true;
     return SL_OK;
 }
 
@@ -363,14 +445,6 @@ sl_semaphore *sl_stream_computed(sl_stream *stream)
     return stream->computed;
 }
 
-static uint64_t stage_read_bytes(const sl_plan *plan, const sl_stage *stage)
-{
-    uint64_t bytes = 0;
-    for (uint32_t i = stage->piece; i < stage->piece + stage->piece_count; i++)
-        bytes += plan->pieces[i].read_bytes;
-    return bytes;
-}
-
 sl_status sl_stream_await(sl_stream *s, uint64_t number, sl_diag *diag)
 {
     const uint64_t begin = sl_now_ns();
@@ -391,6 +465,7 @@ sl_status sl_stream_restart(sl_stream *s, uint64_t *out_first, sl_diag *diag)
     stop_thread(s);
     sl_status st;
     SL_TRY(sl_device_wait_idle(s->o.device, diag)); /* copies under way read the host ring */
+    if (!s->copies_ready) SL_TRY(record_copies(s, diag));
     /* The ring was made for the thread that is gone: a fresh engine belongs to the next one. */
     sl_io_engine_destroy(s->io);
     s->io = NULL;
@@ -405,6 +480,41 @@ sl_status sl_stream_restart(sl_stream *s, uint64_t *out_first, sl_diag *diag)
     *out_first = last + 1;
 cleanup:
     return st;
+}
+
+sl_status sl_stream_trace_begin(sl_stream *s, sl_stream_trace *t, sl_diag *diag)
+{
+    const uint32_t n = s->o.plan->stage_count;
+    t->read_begin_ns = sl_calloc(n, sizeof(uint64_t));
+    t->read_end_ns = sl_calloc(n, sizeof(uint64_t));
+    t->copying = sl_calloc(n, sizeof(uint64_t));
+    if (!t->read_begin_ns || !t->read_end_ns || !t->copying)
+        return sl_fail(diag, SL_ERR_NO_MEMORY, "profile of %u stages", n);
+    stop_thread(s);
+    s->trace = t;
+    s->copies_ready = false;
+    return SL_OK;
+}
+
+sl_status sl_stream_trace_end(sl_stream *s, sl_diag *diag)
+{
+    stop_thread(s);
+    sl_status st = sl_device_wait_idle(s->o.device, diag);
+    for (uint32_t i = 0; i < s->o.plan->stage_count && st == SL_OK; i++)
+        st = note_copy(s, i, diag);
+    s->trace = NULL;
+    s->copies_ready = false;
+    return st;
+}
+
+void sl_stream_trace_clear(sl_stream_trace *t)
+{
+    if (!t) return;
+    sl_free(t->events);
+    sl_free(t->read_begin_ns);
+    sl_free(t->read_end_ns);
+    sl_free(t->copying);
+    *t = (sl_stream_trace){0};
 }
 
 void sl_stream_get_stats(sl_stream *s, sl_stream_stats *out)

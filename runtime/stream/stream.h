@@ -71,4 +71,27 @@ typedef struct sl_stream_stats {
 
 void sl_stream_get_stats(sl_stream *stream, sl_stream_stats *out);
 
+/* ---- For profiles ---- */
+
+/* A stage that was read from the drive (host clock), or copied to the device (device clock). */
+typedef struct sl_stream_event {
+    bool copy;
+    uint64_t begin_ns, end_ns, bytes;
+} sl_stream_event;
+
+typedef struct sl_stream_trace {
+    sl_stream_event *events;
+    size_t count, capacity;
+    /* By stage: when its reads began and ended; what is being copied, 0: nothing that is not noted yet. */
+    uint64_t *read_begin_ns, *read_end_ns, *copying;
+    bool incomplete; /* memory was out */
+} sl_stream_trace;
+
+/* Stops the stream and from its next start on notes reads, and copies where the transfer queue has
+ * timestamps. `trace` is zeroed, and outlives sl_stream_trace_end. The caller restarts the stream after both,
+ * as after a failed pass. */
+SL_NODISCARD sl_status sl_stream_trace_begin(sl_stream *stream, sl_stream_trace *trace, sl_diag *diag);
+SL_NODISCARD sl_status sl_stream_trace_end(sl_stream *stream, sl_diag *diag);
+void sl_stream_trace_clear(sl_stream_trace *trace);
+
 #endif

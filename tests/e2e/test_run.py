@@ -22,7 +22,7 @@ DEVICE = os.environ.get("SLUICE_TEST_DEVICE", "cpu")
 DATA = os.path.join(ROOT, "tests", "golden", "data")
 TINY = os.path.join(DATA, "tiny-qwen3.gguf")
 PROMPT = "the quick brown fox"
-COMMANDS = ("run", "devices", "info", "tokenize", "bench")
+COMMANDS = ("run", "devices", "info", "tokenize", "bench", "profile")
 TIMEOUT_S = 300
 
 LAYER_LOG = os.environ.get("VK_LAYER_SETTINGS_PATH") and os.path.join(os.environ["VK_LAYER_SETTINGS_PATH"], "validation.log")
@@ -449,11 +449,32 @@ def bench_table():
 
 
 @test
+def bench_says_which_paths_ran():
+    ended = sluice("bench", "-m", TINY, "--device", DEVICE, "-p", "8", "-n", "4", "-b", "2", "-r", "1", "--no-ceilings", "-v")
+    assert re.search(r"^paths: weights resident, large products \S.*, activations of decode steps \S+$", ended.out.decode(), re.M), ended.out
+    passes = re.findall(r"^  a pass: (\d+) dispatches, (\d+) barriers; a layer: (\d+) and (\d+); \d+\.\d+ us", ended.err, re.M)
+    assert len(passes) == 3, ended.err
+    for dispatches, barriers, of_layer, barriers_of_layer in (map(int, one) for one in passes):
+        assert 3 * of_layer <= dispatches <= 3 * of_layer + 8 and 0 < barriers_of_layer < of_layer and barriers < dispatches
+    for part in ("device busy", "barrier", "completion", "submit", "wait", "result"):
+        assert ended.err.count(part) >= 3, part
+    families = re.findall(r"^  kernels, each alone, us: (.*)$", ended.err, re.M)
+    assert len(families) == 3
+    for line in families:
+        shares = [float(share) for share in re.findall(r"\((\d+\.\d) %\)", line)]
+        assert shares == sorted(shares, reverse=True) and 99 < sum(shares) < 101, line
+
+
+@test
 def bench_measures_ceilings():
     if DEVICE != "cpu":
         return "SKIP a software Vulkan device takes long for it"
     line, = sluice("bench", "-m", TINY, "--device", DEVICE, "-p", "0", "-n", "8", "-r", "1", "--json").json_lines()
     assert 0 < line["mbu"] < 1.5 and 0 < line["mfu"] < 1.5, line
+    for key in ("read_bytes_per_s", "copy_bytes_per_s", "product_flops_per_s"):
+        assert line["ceilings"][key] > 0, line
+    text = sluice("bench", "-m", TINY, "--device", DEVICE, "-p", "0", "-n", "1", "-r", "1").out.decode()
+    assert re.search(r"^measured: reads \d+\.\d GB/s, copies \d+\.\d GB/s \([a-z ]+\)", text, re.M), text
     return None
 
 

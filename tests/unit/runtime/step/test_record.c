@@ -71,7 +71,7 @@ static uint32_t barriers_of(fixture *f)
     sl_recording recording;
     sl_null_counts counts;
     sl_diag diag;
-    EXPECT_OK(sl_record(f->device, &f->step, 0, NULL, &recording, &diag));
+    EXPECT_OK(sl_record(f->device, &f->step, 0, NULL, SL_TIMING_NONE, &recording, &diag));
     assert_int_equal(recording.segment_count, 1);
     assert_int_equal(recording.dispatches, f->step.count);
     sl_null_recorded(recording.segments[0].commands, &counts);
@@ -161,7 +161,7 @@ static void test_result_copy(void **state)
     sl_buffer *b = sl_test_buffer(f->device, 4096, SL_MEMORY_READBACK);
     writes(add_phase(f, 0), 0, 100);
     const sl_result_copy copy = {a, b, 256, 0, 1024};
-    EXPECT_OK(sl_record(f->device, &f->step, 0, &copy, &recording, &diag));
+    EXPECT_OK(sl_record(f->device, &f->step, 0, &copy, SL_TIMING_NONE, &recording, &diag));
     sl_null_recorded(recording.segments[0].commands, &counts);
     assert_int_equal(counts.copies, 1);
     assert_int_equal(counts.copied_bytes, 1024);
@@ -187,7 +187,7 @@ static void test_segments(void **state)
         reads(p, 0, 100);
         writes(p, 0, 100);
     }
-    EXPECT_OK(sl_record(f->device, &f->step, 3, NULL, &recording, &diag));
+    EXPECT_OK(sl_record(f->device, &f->step, 3, NULL, SL_TIMING_NONE, &recording, &diag));
     assert_int_equal(recording.segment_count, 4);
     for (uint32_t i = 0; i < 4; i++) {
         assert_int_equal(recording.segments[i].stage, i);
@@ -198,11 +198,153 @@ static void test_segments(void **state)
     sl_recording_clear(&recording);
     sl_step_clear(&f->step);
     writes(add_phase(f, 1), 0, 100);
-    EXPECT_OK(sl_record(f->device, &f->step, 2, NULL, &recording, &diag));
+    EXPECT_OK(sl_record(f->device, &f->step, 2, NULL, SL_TIMING_NONE, &recording, &diag));
     assert_int_equal(recording.segment_count, 2);
     assert_int_equal(recording.segments[0].stage, 1);
     assert_int_equal(recording.segments[1].stage, 2);
     sl_recording_clear(&recording);
+}
+
+/* ---- timestamps ---- */
+
+static sl_recording record_timed(fixture *f, uint32_t stages, const sl_result_copy *copy, sl_timing timing)
+{
+    sl_recording r;
+    sl_diag diag;
+    EXPECT_OK(sl_record(f->device, &f->step, stages, copy, timing, &r, &diag));
+    return r;
+}
+
+/* Two layers, each one phase that three read, and one that joins them; a phase before, and one after. */
+static void add_layers(fixture *f)
+{
+    writes(add_phase(f, 0), 0, 100);
+    for (uint32_t layer = 0; layer < 2; layer++) {
+        sl_phase *p = add_phase(f, 0);
+        reads(p, 0, 100);
+        writes(p, 200, 300);
+        p->layer = layer;
+        for (uint32_t i = 0; i < 3; i++) {
+            p = add_phase(f, 0);
+            reads(p, 200, 300);
+            writes(p, 1000 + i * 100, 1100 + i * 100);
+            p->layer = layer;
+        }
+        p = add_phase(f, 0);
+        reads(p, 1000, 1300);
+        writes(p, 0, 100);
+        p->layer = layer;
+    }
+    reads(add_phase(f, 0), 0, 100);
+}
+
+/* Every phase is in one span, in order; spans use slots two by two; needed barriers are the same whatever the
+ * timing. */
+static void check_spans(const fixture *f, const sl_recording *r, uint32_t barriers)
+{
+    uint32_t phase = 0, counted = 0, slots = 0;
+    for (uint32_t i = 0; i < r->span_count; i++) {
+        const sl_span *s = &r->spans[i];
+        if (i && s->segment != r->spans[i - 1].segment) slots = 0;
+        assert_int_equal(s->slot, slots);
+        slots += 2;
+        assert_int_equal(s->phase, phase);
+        phase += s->phase_count;
+        counted += s->barriers;
+        assert_true(slots <= r->segments[s->segment].timestamps);
+    }
+    assert_int_equal(phase, f->step.count);
+    assert_int_equal(counted, barriers);
+    assert_int_equal(r->barriers, barriers);
+    assert_int_equal(r->dispatches, f->step.count);
+}
+
+static void expect_timing(fixture *f, sl_timing timing, uint32_t spans, uint64_t recorded_barriers)
+{
+    sl_null_counts counts;
+    sl_recording r = record_timed(f, 0, NULL, timing);
+    check_spans(f, &r, 7);
+    sl_null_recorded(r.segments[0].commands, &counts);
+    assert_int_equal(r.span_count, spans);
+    assert_int_equal(counts.timestamps, 2 * spans);
+    assert_int_equal(counts.dispatches, f->step.count);
+    assert_int_equal(counts.barriers, recorded_barriers);
+    sl_recording_clear(&r);
+}
+
+static void test_timing(void **state)
+{
+    fixture *f = *state;
+    add_layers(f);
+    /* Needed: before each layer's first and last phase, before its three, and before the last phase of all.
+     */
+    expect_timing(f, SL_TIMING_PHASES, 12, 11 + 1);
+    expect_timing(f, SL_TIMING_BARRIERS, 8, 7 + 1);
+    expect_timing(f, SL_TIMING_LAYERS, 4, 7 + 1);
+    expect_timing(f, SL_TIMING_SEGMENTS, 1, 7 + 1);
+    sl_recording r = record_timed(f, 0, NULL, SL_TIMING_NONE);
+    assert_null(r.spans);
+    assert_int_equal(r.segments[0].timestamps, 0);
+    sl_recording_clear(&r);
+
+    r = record_timed(f, 0, NULL, SL_TIMING_LAYERS);
+    static const uint32_t phases[] = {1, 5, 5, 1};
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(r.spans[i].phase_count, phases[i]);
+    sl_recording_clear(&r);
+    r = record_timed(f, 0, NULL, SL_TIMING_BARRIERS);
+    static const uint32_t groups[] = {1, 1, 3, 1, 1, 3, 1, 1};
+    for (uint32_t i = 0; i < 8; i++)
+        assert_int_equal(r.spans[i].phase_count, groups[i]);
+    sl_recording_clear(&r);
+}
+
+static void test_timing_of_results(void **state)
+{
+    fixture *f = *state;
+    sl_buffer *a = sl_test_buffer(f->device, 4096, SL_MEMORY_DEVICE);
+    sl_buffer *b = sl_test_buffer(f->device, 4096, SL_MEMORY_READBACK);
+    const sl_result_copy copy = {a, b, 0, 0, 64};
+    writes(add_phase(f, 0), 0, 100);
+    for (int t = SL_TIMING_PHASES; t <= SL_TIMING_SEGMENTS; t++) {
+        sl_recording r = record_timed(f, 0, &copy, (sl_timing)t);
+        check_spans(f, &r, 1);
+        assert_int_equal(r.span_count, t == SL_TIMING_SEGMENTS ? 1 : 2);
+        assert_true(r.spans[r.span_count - 1].copies);
+        sl_recording_clear(&r);
+        /* The last segment has the copy alone. */
+        r = record_timed(f, 1, &copy, (sl_timing)t);
+        assert_int_equal(r.segment_count, 2);
+        check_spans(f, &r, 1);
+        assert_int_equal(r.span_count, 2);
+        assert_int_equal(r.spans[1].phase_count, 0);
+        assert_true(r.spans[1].copies && !r.spans[0].copies);
+        sl_recording_clear(&r);
+    }
+    sl_buffer_destroy(a);
+    sl_buffer_destroy(b);
+}
+
+/* Segments without phases have a span too, so that waits before them can be seen. */
+static void test_timing_of_segments(void **state)
+{
+    fixture *f = *state;
+    static const uint32_t stages[] = {0, 0, 1, 1, 3, 3};
+    for (size_t i = 0; i < SL_COUNTOF(stages); i++)
+        reads(add_phase(f, stages[i]), 0, 100);
+    for (int t = SL_TIMING_PHASES; t <= SL_TIMING_SEGMENTS; t++) {
+        sl_recording r = record_timed(f, 3, NULL, (sl_timing)t);
+        check_spans(f, &r, 0);
+        assert_int_equal(r.segment_count, 4);
+        assert_int_equal(r.span_count, t == SL_TIMING_PHASES ? 7 : 4);
+        for (uint32_t s = 0; s < 4; s++) {
+            sl_null_counts counts;
+            sl_null_recorded(r.segments[s].commands, &counts);
+            assert_int_equal(counts.timestamps, r.segments[s].timestamps);
+            assert_true(counts.timestamps >= 2);
+        }
+        sl_recording_clear(&r);
+    }
 }
 
 int main(void)
@@ -213,6 +355,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many_independent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_result_copy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_segments, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_timing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_timing_of_results, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_timing_of_segments, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
