@@ -92,7 +92,7 @@ static void check_afterwards(sl_engine *engine, bool streaming, const char *what
 /* The stream polls, so that a streaming profile has a thousand calls. */
 static uint64_t stride(bool streaming)
 {
-    return !sl_test_device_is_cpu() ? STRIDE : streaming ? 3 : 1;
+    return !sl_test_device_is_cpu() ? STRIDE : streaming ? 7 : 1;
 }
 
 static void device_calls(bool streaming, sl_status status)
