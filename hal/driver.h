@@ -41,6 +41,8 @@ typedef struct sl_device_ops {
 
     sl_status (*kernel_create)(sl_device *device, const sl_kernel_desc *desc, sl_kernel **out, sl_diag *diag);
     void (*kernel_destroy)(sl_kernel *kernel);
+    sl_status (*kernel_statistics)(sl_kernel *kernel, sl_kernel_statistic *out, size_t capacity,
+                                   size_t *out_count, sl_diag *diag); /* NULL: has none */
 
     sl_status (*commands_create)(sl_device *device, sl_queue queue, uint32_t flags, uint32_t timestamps,
                                  const char *name, sl_commands **out, sl_diag *diag);

@@ -289,7 +289,7 @@ const char *sl_cap_name(uint64_t features)
         "int8",           "int16",          "subgroup",       "subgroup-size", "dot8",
         "dot8-fast",      "matrix-f16",     "matrix-f16-f16", "matrix-i8",     "matrix2",
         "memory-model",   "transfer-queue", "host-import",    "memory-budget", "calibrated-time",
-        "unified-memory", "int64",          "device-mapped",  "scalar-loads",
+        "unified-memory", "int64",          "device-mapped",  "scalar-loads",  "kernel-statistics",
     };
     const unsigned bit = features ? (unsigned)__builtin_ctzll(features) : 64;
     if (bit < SL_COUNTOF(names)) return names[bit];
@@ -349,6 +349,21 @@ sl_status sl_kernel_create(sl_device *device, const sl_kernel_desc *desc, sl_ker
 void sl_kernel_destroy(sl_kernel *kernel)
 {
     if (kernel) kernel->device->ops->kernel_destroy(kernel);
+}
+
+sl_status sl_kernel_statistics(sl_kernel *kernel, sl_kernel_statistic *out, size_t capacity,
+                               size_t *out_count, sl_diag *diag)
+{
+    if (!kernel || !out_count || (!out && capacity))
+        return sl_fail(diag, SL_ERR_ARGUMENT, "kernel statistics: NULL argument");
+    *out_count = 0;
+    sl_device *device = kernel->device;
+    sl_status st = alive(device, diag);
+    if (st != SL_OK) return st;
+    if (!sl_caps_have(&device->info.caps, SL_CAP_STATISTICS) || !device->ops->kernel_statistics)
+        return sl_fail(diag, SL_ERR_UNSUPPORTED, "device '%s' tells nothing of its kernels",
+                       device->info.name);
+    return seen(device, device->ops->kernel_statistics(kernel, out, capacity, out_count, diag));
 }
 
 /* ---- Command buffers ---- */

@@ -58,6 +58,7 @@ typedef struct sl_commands sl_commands;
 #define SL_CAP_INT_64          (1ull << 21) /* 64-bit integers */
 #define SL_CAP_DEVICE_MAPPED   (1ull << 22) /* SL_MEMORY_DEVICE_MAPPED exists */
 #define SL_CAP_SCALAR_LOADS    (1ull << 23) /* lanes load and store one after another: a CPU */
+#define SL_CAP_STATISTICS      (1ull << 24) /* sl_kernel_statistics, on a device opened for it */
 
 typedef enum sl_device_type {
     SL_DEVICE_DISCRETE,
@@ -124,6 +125,7 @@ typedef struct sl_device_options {
     const char *cache_dir;       /* pipeline cache; NULL: none. Created when missing; failures only warn */
     uint32_t threads;            /* cpu driver: 0 = one a core */
     bool validation;             /* Vulkan: turn on the validation layer when present, else fail */
+    bool kernel_statistics;      /* kernels keep what sl_kernel_statistics tells; compiling takes longer */
     const sl_device_info *table; /* null driver: the device to pretend to be; NULL: its own default */
 } sl_device_options;
 
@@ -232,6 +234,20 @@ typedef struct sl_kernel_desc {
 SL_NODISCARD sl_status sl_kernel_create(sl_device *device, const sl_kernel_desc *desc, sl_kernel **out,
                                         sl_diag *diag);
 void sl_kernel_destroy(sl_kernel *kernel);
+
+/* One figure that the driver's compiler gives of a kernel: "Spilled VGPRs", "Occupancy". Names and meanings
+ * are the driver's own; booleans are 0 or 1. */
+typedef struct sl_kernel_statistic {
+    char name[64];
+    double value;
+} sl_kernel_statistic;
+
+/* What the driver tells of the compiled kernel: writes at most `capacity` figures and the true count. A
+ * driver that made several programs of one kernel gives those of all, one program after another, and names
+ * come again. SL_ERR_UNSUPPORTED without SL_CAP_STATISTICS, or when the device was opened without
+ * sl_device_options.kernel_statistics. */
+SL_NODISCARD sl_status sl_kernel_statistics(sl_kernel *kernel, sl_kernel_statistic *out, size_t capacity,
+                                            size_t *out_count, sl_diag *diag);
 
 /* Name of the lowest capability bit in `features` ("storage16"), for messages and `sluice devices`. */
 const char *sl_cap_name(uint64_t features);

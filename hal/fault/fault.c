@@ -289,6 +289,17 @@ static void kernel_destroy(sl_kernel *kernel)
     destroy_object(of(kernel->device), OBJECT_KERNEL, kernel);
 }
 
+static sl_status kernel_statistics(sl_kernel *kernel, sl_kernel_statistic *out, size_t capacity,
+                                   size_t *out_count, sl_diag *diag)
+{
+    fault_device *d = of(kernel->device);
+    sl_status st = count(d, "sl_kernel_statistics", diag);
+    if (st != SL_OK) return st;
+    if (!d->inner->ops->kernel_statistics)
+        return sl_fail(diag, SL_ERR_UNSUPPORTED, "fault: the inner device tells nothing of its kernels");
+    return d->inner->ops->kernel_statistics(kernel, out, capacity, out_count, diag);
+}
+
 static sl_status commands_create(sl_device *device, sl_queue queue, uint32_t flags, uint32_t timestamps,
                                  const char *name, sl_commands **out, sl_diag *diag)
 {
@@ -397,6 +408,7 @@ static const sl_device_ops fault_ops = {
     .semaphore_wait = semaphore_wait,
     .kernel_create = kernel_create,
     .kernel_destroy = kernel_destroy,
+    .kernel_statistics = kernel_statistics,
     .commands_create = commands_create,
     .commands_destroy = commands_destroy,
     .commands_begin = commands_begin,

@@ -94,6 +94,7 @@ static sl_status create_handle(sl_vk_device *dev, sl_diag *diag)
         },
     };
     sl_vk_features features = probe->wanted;
+    if (!dev->kernel_statistics) features.executable.pipelineExecutableInfo = VK_FALSE;
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext = sl_vk_features_link(&features, &probe->ext),
@@ -194,6 +195,7 @@ static const sl_device_ops vulkan_ops = {
     .semaphore_wait = sl_vk_semaphore_wait,
     .kernel_create = sl_vk_kernel_create,
     .kernel_destroy = sl_vk_kernel_destroy,
+    .kernel_statistics = sl_vk_kernel_statistics,
     .commands_create = sl_vk_commands_create,
     .commands_destroy = sl_vk_commands_destroy,
     .commands_begin = sl_vk_commands_begin,
@@ -225,6 +227,8 @@ static sl_status vulkan_device_create(uint32_t index, const sl_device_options *o
     dev->base.ops = &vulkan_ops;
     dev->base.info = dev->probe.info;
     dev->base.memory_limit_bytes = options ? options->device_memory_limit_bytes : 0;
+    dev->kernel_statistics =
+        options && options->kernel_statistics && sl_caps_have(&dev->probe.info.caps, SL_CAP_STATISTICS);
     SL_TRY(create_handle(dev, diag));
     SL_TRY(load_functions(dev, diag));
     const sl_vk_probe *probe = &dev->probe;

@@ -89,7 +89,9 @@
     X(GetCalibratedTimestampsEXT)                                                                            \
     X(SetDebugUtilsObjectNameEXT)                                                                            \
     X(CmdBeginDebugUtilsLabelEXT)                                                                            \
-    X(CmdEndDebugUtilsLabelEXT)
+    X(CmdEndDebugUtilsLabelEXT)                                                                              \
+    X(GetPipelineExecutablePropertiesKHR)                                                                    \
+    X(GetPipelineExecutableStatisticsKHR)
 
 #define SL_VK_FIELD(name) PFN_vk##name name;
 

@@ -59,10 +59,11 @@ bool sl_vk_validation_wanted(void);
     X(matrix, "VK_KHR_cooperative_matrix", SL_VK_NOT_CORE, true)                                             \
     X(matrix2, "VK_NV_cooperative_matrix2", SL_VK_NOT_CORE, true)                                            \
     X(portability, "VK_KHR_portability_subset", SL_VK_NOT_CORE, true)                                        \
+    X(executable, "VK_KHR_pipeline_executable_properties", SL_VK_NOT_CORE, true)                             \
     X(sm_builtins, "VK_NV_shader_sm_builtins", SL_VK_NOT_CORE, false)                                        \
     X(core_amd, "VK_AMD_shader_core_properties", SL_VK_NOT_CORE, false)
 
-#define SL_VK_EXTENSION_COUNT 12
+#define SL_VK_EXTENSION_COUNT 13
 
 /* true: usable, as an extension or as part of the device's version. */
 typedef struct sl_vk_extensions {
@@ -79,6 +80,7 @@ typedef struct sl_vk_features {
     VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size;
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product;
     VkPhysicalDeviceMaintenance4Features maintenance4;
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable;
 #ifdef VK_KHR_cooperative_matrix
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
 #endif
@@ -139,7 +141,8 @@ typedef struct sl_vk_device {
     pthread_mutex_t retired_lock;
     VkSemaphore retired[SL_VK_RETIRED_SEMAPHORES]; /* under retired_lock; a ring */
     uint32_t retired_next;
-    VkPipelineCache cache; /* VK_NULL_HANDLE: none */
+    bool kernel_statistics; /* asked for and there: pipelines keep their statistics */
+    VkPipelineCache cache;  /* VK_NULL_HANDLE: none */
     char *cache_path;
     size_t cache_loaded_bytes; /* size of the driver's data when the device was created */
 } sl_vk_device;
@@ -220,6 +223,8 @@ VkResult sl_vk_timeline(sl_vk_device *dev, uint64_t initial, VkSemaphore *out);
 sl_status sl_vk_kernel_create(sl_device *device, const sl_kernel_desc *desc, sl_kernel **out,
                               sl_diag *diag); /* vk_kernel.c */
 void sl_vk_kernel_destroy(sl_kernel *kernel);
+sl_status sl_vk_kernel_statistics(sl_kernel *kernel, sl_kernel_statistic *out, size_t capacity,
+                                  size_t *out_count, sl_diag *diag);
 
 sl_status sl_vk_commands_create(sl_device *device, sl_queue queue, uint32_t flags, uint32_t timestamps,
                                 const char *name, sl_commands **out, sl_diag *diag); /* vk_commands.c */

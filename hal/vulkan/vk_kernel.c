@@ -5,6 +5,8 @@
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
 
+#include <stdio.h>
+
 static VkResult make_layout(sl_vk_kernel *k, uint32_t push_bytes)
 {
     const VkPushConstantRange range = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = push_bytes};
@@ -35,6 +37,7 @@ static VkResult make_pipeline(sl_vk_kernel *k, const sl_kernel_desc *desc, VkSha
     };
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = k->dev->kernel_statistics ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0,
         .stage =
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
@@ -105,4 +108,67 @@ void sl_vk_kernel_destroy(sl_kernel *kernel)
     if (k->pipeline) k->dev->fn.DestroyPipeline(k->dev->handle, k->pipeline, NULL);
     if (k->layout) k->dev->fn.DestroyPipelineLayout(k->dev->handle, k->layout, NULL);
     sl_free(k);
+}
+
+/* ---- What the compiler tells ---- */
+
+static double number_of(const VkPipelineExecutableStatisticKHR *statistic)
+{
+    switch (statistic->format) {
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_BOOL32_KHR:
+        return statistic->value.b32 ? 1 : 0;
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_INT64_KHR:
+        return (double)statistic->value.i64;
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_UINT64_KHR:
+        return (double)statistic->value.u64;
+    default:
+        return statistic->value.f64;
+    }
+}
+
+/* Appends the figures of one program of the pipeline to out, as far as there is room. */
+static sl_status append_statistics(sl_vk_kernel *k, uint32_t program, sl_kernel_statistic *out,
+                                   size_t capacity, size_t *count, sl_diag *diag)
+{
+    const VkPipelineExecutableInfoKHR info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR,
+        .pipeline = k->pipeline,
+        .executableIndex = program,
+    };
+    uint32_t n = 0;
+    VkPipelineExecutableStatisticKHR *list = NULL;
+    VkResult r = k->dev->fn.GetPipelineExecutableStatisticsKHR(k->dev->handle, &info, &n, NULL);
+    if (r == VK_SUCCESS && n) {
+        list = sl_calloc(n, sizeof *list);
+        if (!list) return sl_fail(diag, SL_ERR_NO_MEMORY, "no memory for %u statistics", n);
+        for (uint32_t i = 0; i < n; i++)
+            list[i].sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR;
+        r = k->dev->fn.GetPipelineExecutableStatisticsKHR(k->dev->handle, &info, &n, list);
+    }
+    for (uint32_t i = 0; list && r >= VK_SUCCESS && i < n; i++, ++*count) {
+        if (*count >= capacity) continue;
+        snprintf(out[*count].name, sizeof out->name, "%.63s", list[i].name);
+        out[*count].value = number_of(&list[i]);
+    }
+    sl_free(list);
+    return r >= VK_SUCCESS ? SL_OK
+                           : sl_vk_fail(&k->dev->base.lost, r, diag, "vkGetPipelineExecutableStatisticsKHR");
+}
+
+sl_status sl_vk_kernel_statistics(sl_kernel *kernel, sl_kernel_statistic *out, size_t capacity,
+                                  size_t *out_count, sl_diag *diag)
+{
+    sl_vk_kernel *k = (sl_vk_kernel *)kernel;
+    if (!k->dev->kernel_statistics)
+        return sl_fail(diag, SL_ERR_UNSUPPORTED, "device '%s' was not opened for statistics of kernels",
+                       k->dev->base.info.name);
+    const VkPipelineInfoKHR info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR, .pipeline = k->pipeline};
+    uint32_t programs = 0;
+    const VkResult r = k->dev->fn.GetPipelineExecutablePropertiesKHR(k->dev->handle, &info, &programs, NULL);
+    if (r < VK_SUCCESS)
+        return sl_vk_fail(&k->dev->base.lost, r, diag, "vkGetPipelineExecutablePropertiesKHR");
+    sl_status st = SL_OK;
+    for (uint32_t i = 0; i < programs && st == SL_OK; i++)
+        st = append_statistics(k, i, out, capacity, out_count, diag);
+    return st;
 }

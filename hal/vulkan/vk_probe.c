@@ -45,6 +45,9 @@ VkPhysicalDeviceFeatures2 *sl_vk_features_link(sl_vk_features *features, const s
                     VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
     if (ext->maintenance4)
         SL_VK_CHAIN(tail, features->maintenance4, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES);
+    if (ext->executable)
+        SL_VK_CHAIN(tail, features->executable,
+                    VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR);
 #ifdef VK_KHR_cooperative_matrix
     if (ext->matrix)
         SL_VK_CHAIN(tail, features->matrix,
@@ -185,6 +188,7 @@ static void choose_features(sl_vk_probe *probe, const sl_vk_features *have)
     want->subgroup_size.computeFullSubgroups = have->subgroup_size.computeFullSubgroups;
     want->dot_product.shaderIntegerDotProduct = have->dot_product.shaderIntegerDotProduct;
     want->maintenance4.maintenance4 = have->maintenance4.maintenance4;
+    want->executable.pipelineExecutableInfo = have->executable.pipelineExecutableInfo;
 }
 
 static void set(sl_device_caps *caps, uint64_t feature, bool present)
@@ -209,6 +213,7 @@ static void shader_caps(sl_vk_probe *probe, const properties *p)
     set(caps, SL_CAP_INT_64, f->base.features.shaderInt64);
     set(caps, SL_CAP_SCALAR_LOADS, probe->info.type == SL_DEVICE_CPU);
     set(caps, SL_CAP_MEMORY_MODEL, f->v12.vulkanMemoryModel && f->v12.vulkanMemoryModelDeviceScope);
+    set(caps, SL_CAP_STATISTICS, f->executable.pipelineExecutableInfo);
     set(caps, SL_CAP_DOT_8, f->dot_product.shaderIntegerDotProduct);
     set(caps, SL_CAP_DOT_8_FAST,
         f->dot_product.shaderIntegerDotProduct &&

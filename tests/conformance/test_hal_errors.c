@@ -9,6 +9,7 @@
 #include "tests/conformance/suite_kernels.h"
 #include "tests/support/test_device.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -81,6 +82,41 @@ static void wrong_kernels(void **state)
     desc.subgroup_size = 3;
     EXPECT_STATUS(SL_ERR_UNSUPPORTED, sl_kernel_create(device, &desc, &kernel, &diag));
     sl_kernel_destroy(NULL);
+    sl_device_destroy(device);
+}
+
+/* Figures of a kernel: only from a device that was opened for them, and has them. */
+static void kernel_statistics(void **state)
+{
+    (void)state;
+    sl_diag diag;
+    size_t count = 99, again = 99;
+    sl_kernel_statistic list[128];
+    sl_device *device = sl_test_device_open(NULL);
+    sl_kernel *kernel = sl_test_kernel(device, &test_affine);
+    EXPECT_STATUS(SL_ERR_UNSUPPORTED, sl_kernel_statistics(kernel, list, 128, &count, &diag));
+    assert_int_equal(count, 0);
+    EXPECT_STATUS(SL_ERR_ARGUMENT, sl_kernel_statistics(NULL, list, 128, &count, &diag));
+    EXPECT_STATUS(SL_ERR_ARGUMENT, sl_kernel_statistics(kernel, NULL, 1, &count, &diag));
+    EXPECT_STATUS(SL_ERR_ARGUMENT, sl_kernel_statistics(kernel, list, 128, NULL, &diag));
+    sl_kernel_destroy(kernel);
+    sl_device_destroy(device);
+
+    device = sl_test_device_open(&(sl_device_options){.kernel_statistics = true});
+    kernel = sl_test_kernel(device, &test_affine);
+    if (sl_caps_have(&sl_device_get_info(device)->caps, SL_CAP_STATISTICS)) {
+        EXPECT_OK(sl_kernel_statistics(kernel, list, 128, &count, &diag));
+        assert_in_range(count, 1, 128);
+        for (size_t i = 0; i < count; i++)
+            assert_true(list[i].name[0] && isfinite(list[i].value));
+        sl_kernel_statistic first = {0};
+        EXPECT_OK(sl_kernel_statistics(kernel, &first, 1, &again, &diag));
+        assert_int_equal(again, count);
+        assert_string_equal(first.name, list[0].name);
+    } else {
+        EXPECT_STATUS(SL_ERR_UNSUPPORTED, sl_kernel_statistics(kernel, list, 128, &count, &diag));
+    }
+    sl_kernel_destroy(kernel);
     sl_device_destroy(device);
 }
 
@@ -256,8 +292,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(drivers_and_indices), cmocka_unit_test(wrong_kernels),
-        cmocka_unit_test(wrong_dispatches),    cmocka_unit_test(wrong_submissions),
-        cmocka_unit_test(lost_device),         cmocka_unit_test(loss_ends_waits),
+        cmocka_unit_test(kernel_statistics),   cmocka_unit_test(wrong_dispatches),
+        cmocka_unit_test(wrong_submissions),   cmocka_unit_test(lost_device),
+        cmocka_unit_test(loss_ends_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
