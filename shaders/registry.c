@@ -3,6 +3,7 @@
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
 #include "shaders/spirv.h"
+#include "shaders/tuning.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,6 +106,7 @@ typedef struct set_entry {
 struct sl_kernel_set {
     sl_device *device;
     set_entry *entries;
+    sl_tuning tuning;
 };
 
 sl_status sl_kernel_set_create(sl_device *device, sl_kernel_set **out, sl_diag *diag)
@@ -112,8 +114,14 @@ sl_status sl_kernel_set_create(sl_device *device, sl_kernel_set **out, sl_diag *
     sl_kernel_set *set = sl_calloc(1, sizeof *set);
     if (!set) return sl_fail(diag, SL_ERR_NO_MEMORY, "kernel set: out of memory");
     set->device = device;
+    sl_tuning_default(&set->tuning, sl_device_get_info(device));
     *out = set;
     return SL_OK;
+}
+
+sl_tuning *sl_kernel_set_tuning(sl_kernel_set *set)
+{
+    return &set->tuning;
 }
 
 void sl_kernel_set_destroy(sl_kernel_set *set)

@@ -71,6 +71,9 @@ typedef struct sl_kernel_set sl_kernel_set;
 /* Makes kernels for `device` on demand and keeps them. The device must outlive the set. */
 SL_NODISCARD sl_status sl_kernel_set_create(sl_device *device, sl_kernel_set **out, sl_diag *diag);
 void sl_kernel_set_destroy(sl_kernel_set *set);
+/* What the set and the builder of passes choose by (tuning.h): the device's defaults at first, to be changed
+ * before kernels are asked for. */
+struct sl_tuning *sl_kernel_set_tuning(sl_kernel_set *set);
 
 /* The preferred variant of (kernel, key) with the kernel's own specialization constants `spec` (spec_count of
  * them, ids from SL_SPEC_FIRST). SL_ERR_UNSUPPORTED: no variant fits; the message says which and why. */

@@ -2,6 +2,7 @@
 #include "runtime/step/builder_internal.h"
 
 #include "hal/base/checked.h"
+#include "shaders/tuning.h"
 
 static sl_status emit_product_rows(sl_builder *b, const sl_product *o, uint64_t w, uint32_t row,
                                    uint32_t rows)
@@ -20,10 +21,11 @@ static sl_status emit_product_rows(sl_builder *b, const sl_product *o, uint64_t 
         .row_bytes = t->row_bytes,
         .weight_type = (uint32_t)t->file->type,
     };
-    const bool few = o->n_tokens <= SL_MATVEC_COLUMNS_MAX;
+    const sl_kernel_id kernel =
+        sl_tuning_product(sl_kernel_set_tuning(b->kernels), (uint32_t)t->file->type, o->n_tokens);
     sl_phase *p;
-    sl_status st = sl_build_phase(b, o->label, few ? SL_K_matvec : SL_K_matmul, (uint32_t)t->file->type,
-                                  &o->n_tokens, few, &push, sizeof push, &p);
+    sl_status st = sl_build_phase(b, o->label, kernel, (uint32_t)t->file->type, &o->n_tokens,
+                                  kernel == SL_K_matvec, &push, sizeof push, &p);
     if (st != SL_OK) return st;
     sl_phase_reads(p, sl_build_rows_of(o->x, o->n_tokens, t->n_k));
     const sl_range y = {o->y.begin + (uint64_t)row * 4,
