@@ -178,6 +178,9 @@ $(BENCHES): $(BUILD)/tests/bench/%: $(OBJ)/tests/bench/%.o $(BUILD)/libsluice.a
 beside = $(call objects,$(filter-out $(TEST_SRC) $(FUZZ_SRC),$(wildcard $(1)/*.c)))
 $(BUILD)/tests/%: $(OBJ)/tests/%.o $$(call beside,$$(subst $(BUILD)/,,$$(@D))) $(BUILD)/libsupport.a $(BUILD)/libsluice.a
 	$(link) -lcmocka $(LIBS)
+# Compiles what the kernels' test cases use, so it has their generators.
+$(BUILD)/tests/portability/test_portability: $(call objects,$(wildcard tests/kernels/gen_*.c) \
+	tests/kernels/kernel_case.c tests/kernels/kernel_run.c)
 build-fuzz/fuzz_%: $(OBJ)/tests/fuzz/fuzz_%.o $(BUILD)/libsupport.a $(BUILD)/libsluice.a
 	$(link) -fsanitize=fuzzer $(LIBS)
 

@@ -20,7 +20,7 @@ packages_build="pkg-config liburing-dev libpcre2-dev libjansson-dev libvulkan-de
 packages_test="libcmocka-dev clang clang-format clang-tidy vulkan-tools"
 python_test="perfetto==0.59.1 protobuf==7.36.2"
 newer_build="glslang-tools spirv-tools libvulkan-dev"
-newer_test="mesa-vulkan-drivers vulkan-validationlayers vulkan-tools"
+newer_test="mesa-vulkan-drivers mesa-drm-shim vulkan-validationlayers vulkan-tools"
 
 say() { printf 'deps: %s\n' "$*"; }
 die() { printf 'deps: error: %s\n' "$*" >&2; exit 1; }
@@ -152,10 +152,12 @@ exec "\$newer/lib/$triplet/$loader" --library-path "\$newer/lib/$triplet" "\$new
 END
         chmod 755 "$third/bin/$program"
     done
-    for icd in "$newer"/usr/share/vulkan/icd.d/lvp_icd*.json; do
-        [ -e "$icd" ] || continue
-        sed "s|\"library_path\": *\"[^\"]*/\{0,1\}\(libvulkan_lvp.so\)\"|\"library_path\": \"$lib/\1\"|" \
-            "$icd" >"$third/icd/lvp_newer.json"
+    for driver in lvp radeon freedreno nouveau intel; do
+        for icd in "$newer"/usr/share/vulkan/icd.d/"$driver"_icd*.json; do
+            [ -e "$icd" ] || continue
+            sed "s|\"library_path\": *\"[^\"]*/\{0,1\}\(libvulkan_[a-z]*.so\)\"|\"library_path\": \"$lib/\1\"|" \
+                "$icd" >"$third/icd/${driver}_newer.json"
+        done
     done
 }
 

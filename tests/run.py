@@ -30,6 +30,17 @@ LAVAPIPES = ["lavapipe-4", "lavapipe-8", "lavapipe-16"]
 NEW_LAVAPIPES = ["lavapipe-new-4", "lavapipe-new-8", "lavapipe-new-16"]
 MODEL_LANES = ["cpu", "lavapipe-8", "lavapipe-new-8"]
 
+# Chips that are not here, of which Mesa's drivers compile kernels all the same, over a shim of their kernel driver:
+# lane -> (driver, shim, variables that choose the chip, what the device's name then contains).
+CHIPS = {f"radv-{chip}": ("radeon", "amdgpu", {"AMDGPU_GPU_ID": chip}, chip.upper()) for chip in (
+    "vega10", "vega20", "navi10", "navi21", "navi31", "navi33", "phoenix", "strix1", "gfx1201")}
+CHIPS |= {f"turnip-{chip}": ("freedreno", "freedreno", {"FD_GPU_ID": chip}, chip) for chip in ("730", "830")}
+CHIPS |= {f"nvk-{chip}": ("nouveau", "nouveau", {"NOUVEAU_CHIPSET": chip, "NVK_I_WANT_A_BROKEN_VULKAN_DRIVER": "1"}, "NVK")
+          for chip in ("164", "172")}
+# Every weight type on one chip of each family; on the others three that decode in different ways.
+CHIPS_OF_ALL_TYPES = ["radv-vega20", "radv-navi21", "radv-navi31", "radv-gfx1201", "turnip-730", "nvk-172"]
+FEW_TYPES = "f16 q4_k q6_k"
+
 # folder below tests/ -> (lanes, seconds that one program may take, needs the real models)
 TABLE = {
     "unit": (["host", "asan"], 300, False),
@@ -38,6 +49,7 @@ TABLE = {
                      "asan-cpu", "asan-null", "asan-lavapipe-8"], 300, False),
     # Not lavapipe-new-16: with 16 lanes the compiler of Mesa 26.1 overruns its own stack on some kernels.
     "kernels": (["cpu", *LAVAPIPES, "lavapipe-new-4", "lavapipe-new-8"], 900, False),
+    "portability": (list(CHIPS), 600, False),
     "e2e": ([*MODEL_LANES, "validation"], 900, True),
     "golden": (MODEL_LANES, 900, True),
     "fault": ([*MODEL_LANES, "asan-cpu"], 900, True),
@@ -96,6 +108,19 @@ class Lane:
         self.driver(os.path.join(THIRD, "icd", "lvp_newer.json"), "the newer lavapipe")
         self.prefix = [loader, "--library-path", lib]
 
+    def chip(self, driver, shim, variables, name):
+        """A device that is not here: the newer Mesa's driver over a preloaded shim of its kernel driver."""
+        lib, loader = newer_lib()
+        library = os.path.join(lib, f"lib{shim}_noop_drm_shim.so")
+        self.driver(os.path.join(THIRD, "icd", f"{driver}_newer.json"), f"the newer Mesa's {driver} driver")
+        if not self.absent and not os.path.exists(library):
+            self.absent = f"Mesa's shim for {shim} is not installed (make deps-test)"
+        self.prefix = [loader, "--library-path", lib, "--preload", library]
+        self.environment.update(variables)
+        self.environment.update({"SLUICE_PORTABILITY_NAME": name, "MESA_SHADER_CACHE_DISABLE": "true"})
+        if self.name not in CHIPS_OF_ALL_TYPES:
+            self.environment["SLUICE_PORTABILITY_TYPES"] = FEW_TYPES
+
     def with_validation(self):
         layers = os.path.join(THIRD, "newer", "usr", "share", "vulkan", "explicit_layer.d")
         if not os.path.exists(os.path.join(layers, "VkLayer_khronos_validation.json")):
@@ -129,6 +154,10 @@ def make_lanes():
     lane.vector_bits(256)
     lane.with_validation()
     lanes.append(lane)
+    for name, chip in CHIPS.items():
+        lane = Lane(name, "vulkan:0")
+        lane.chip(*chip)
+        lanes.append(lane)
     return {lane.name: lane for lane in lanes}
 
 

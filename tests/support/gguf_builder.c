@@ -146,7 +146,7 @@ void sl_gguf_build_end(sl_gguf_build *b)
     encode(b->bytes + N_KV_AT, b->n_kv, 8);
     while (b->size % b->alignment)
         sl_gguf_build_number(b, 0, 1);
-    for (uint64_t i = 0; i < b->data_size; i++)
+    for (uint64_t i = 0; i < b->data_size && !b->hole; i++)
         sl_gguf_build_number(b, 0, 1);
 }
 
@@ -155,7 +155,8 @@ bool sl_gguf_build_save(const sl_gguf_build *b, const char *path)
     FILE *f = fopen(path, "wb");
     if (!f) return false;
     const bool written = fwrite(b->bytes, 1, b->size, f) == b->size;
-    return fclose(f) == 0 && written;
+    const bool closed = fclose(f) == 0;
+    return written && closed && (!b->hole || truncate(path, (off_t)(b->size + b->data_size)) == 0);
 }
 
 bool sl_gguf_build_save_temporary(const sl_gguf_build *b, char *path, size_t capacity)

@@ -17,6 +17,7 @@ typedef struct sl_gguf_build {
     uint64_t n_kv, n_tensors; /* counted; sl_gguf_build_end writes them into the preamble */
     uint64_t data_size;       /* where the next tensor begins, from the start of the data */
     uint32_t alignment;       /* 32 unless set by the caller (the key is the caller's to write) */
+    bool hole; /* set by the caller: the data is not in `bytes`, and a hole in the file that is saved */
 } sl_gguf_build;
 
 void sl_gguf_build_begin(sl_gguf_build *b, uint32_t version);
@@ -46,7 +47,8 @@ void sl_gguf_build_tensor_at(sl_gguf_build *b, const char *name, uint32_t n_dims
 void sl_gguf_build_tensor(sl_gguf_build *b, const char *name, uint32_t n_dims, const uint64_t *dims,
                           uint32_t type, uint64_t data_bytes);
 
-/* Fixes the counts, pads, appends the data (zeros). After it `bytes` and `size` are the file. */
+/* Fixes the counts, pads, appends the data (zeros; not with `hole`). After it `bytes` and `size` are the
+ * file. */
 void sl_gguf_build_end(sl_gguf_build *b);
 
 /* Writes the bytes to `path`, or to a new temporary file whose path is put into `path` (at least 64 bytes).

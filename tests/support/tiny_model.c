@@ -6,12 +6,11 @@
 
 #include "tests/support/tiny_model.h"
 
+#include "shaders/weights.h"
 #include "tests/support/gguf_builder.h"
 
 #include <stdio.h>
 #include <string.h>
-
-enum { TYPE_F32 = 0, TYPE_F16 = 1 };
 
 typedef struct writer {
     const tiny_model *m;
@@ -52,7 +51,8 @@ static void tensor(writer *w, const char *name, uint32_t k, uint32_t out, uint32
 {
     uint64_t dims[3] = {k, out, experts};
     const uint32_t n_dims = experts ? 3 : out ? 2 : 1;
-    uint32_t type = out ? TYPE_F16 : TYPE_F32;
+    const uint32_t matrix_type = w->m->matrix_type ? w->m->matrix_type : SL_WEIGHT_F16;
+    uint32_t type = out ? matrix_type : SL_WEIGHT_F32, block_weights = 1, block_bytes = 4;
     if (w->m->no_tensor && !strcmp(w->m->no_tensor, name)) return;
     if (w->m->tensor && !strcmp(w->m->tensor, name)) {
         if (w->m->size) dims[w->m->dim] = w->m->size;
@@ -61,7 +61,8 @@ static void tensor(writer *w, const char *name, uint32_t k, uint32_t out, uint32
     uint64_t count = 1;
     for (uint32_t i = 0; i < n_dims; i++)
         count *= dims[i];
-    sl_gguf_build_tensor(&w->build, name, n_dims, dims, type, count * (type == TYPE_F32 ? 4 : 2));
+    sl_weight_block(type, &block_weights, &block_bytes); /* false: one that is wrong on purpose */
+    sl_gguf_build_tensor(&w->build, name, n_dims, dims, type, count / block_weights * block_bytes);
 }
 
 static void layer_tensor(writer *w, uint32_t layer, const char *suffix, uint32_t k, uint32_t out,
@@ -119,6 +120,7 @@ void tiny_model_write(const tiny_model *m, const char *path)
 {
     writer w = {.m = m};
     sl_gguf_build_begin(&w.build, 3);
+    w.build.hole = m->hole;
     if (!m->no_key || strcmp(m->no_key, "general.architecture") != 0)
         sl_gguf_build_string(&w.build, "general.architecture", arch_of(&w));
     number(&w, "block_count", m->layers);

@@ -1,5 +1,5 @@
 /* tiny_model.h - writes small GGUF model files, right ones and wrong ones, for tests that need no particular
- * weights (they are zero). F32 vectors, F16 matrices, no vocabulary.
+ * weights (they are zero). F32 vectors, matrices of one type, no vocabulary.
  *
  * Include after cmocka.h. Threads: one. */
 #ifndef SL_TESTS_SUPPORT_TINY_MODEL_H
@@ -13,6 +13,8 @@ typedef struct tiny_model {
     uint32_t layers, embd, heads, kv_heads, head_dim, ff, vocab;
     uint32_t experts, used, expert_ff; /* of architectures with experts */
     bool tied;                         /* no output.weight */
+    uint32_t matrix_type;              /* sl_weight_type; 0: F16 */
+    bool hole; /* the weights are a hole in the file: for models of real shapes, which are not so tiny */
 
     float yarn_beta; /* of YaRN's fast and slow rotations; 0: no RoPE scaling */
 
