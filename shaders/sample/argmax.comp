@@ -27,7 +27,9 @@ void main()
             [[unroll]] for (uint j = 0u; j < 4u; j++) v[j] = F32x4(x).at[min(first + j * WORKGROUP, count - 1u)];
             [[unroll]] for (uint j = 0u; j < 4u; j++) {
                 const uint i = min(first + j * WORKGROUP, count - 1u);
-                [[unroll]] for (uint c = 0u; c < 4u; c++) take(v[j][c], 4u * i + c);
+                // Rarely: at a value that may be larger. The exact comparison is take's.
+                if (best == 0u || any(greaterThanEqual(v[j], vec4(from_ordered(best)))))
+                    [[unroll]] for (uint c = 0u; c < 4u; c++) take(v[j][c], 4u * i + c);
             }
         }
     } else {
