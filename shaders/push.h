@@ -198,6 +198,13 @@ struct sl_push_sample {
     uint32_t k, rows;
 };
 
+/* The batch of the next decode step from the result of the last: tokens[i] = next[i]; positions[i] + 1, but for
+ * SL_NO_POSITION; params[i].counter + 1 (params: struct sl_sample_params). i < rows. */
+struct sl_push_advance {
+    sl_addr next, tokens, positions, params;
+    uint32_t rows;
+};
+
 /* Penalties on logits[r][:] for tokens seen before: entries[r][n_entries] of {u32 id, u32 count} (count 0:
  * unused): l = l > 0 ? l / repeat : l * repeat; then l -= count * frequency + presence. params[r]: struct
  * sl_penalty_params. */

@@ -85,7 +85,7 @@ static sl_status reset(bench *b, uint32_t sequences)
         }
         sl_session_truncate(b->sessions[i], 0);
     }
-    return SL_OK;
+    return sl_engine_wait(b->engine, &b->diag);
 }
 
 static sl_status run_once(bench *b, const test *t, double *out_rate)
@@ -95,6 +95,8 @@ static sl_status run_once(bench *b, const test *t, double *out_rate)
     sl_status st = reset(b, sequences);
     for (uint32_t i = 0; i < sequences && st == SL_OK; i++)
         st = feed(b, b->sessions[i], t->sequences ? SEQUENCE_PROMPT : t->depth);
+    if (st != SL_OK) return st;
+    st = sl_engine_wait(b->engine, &b->diag);
     if (st != SL_OK) return st;
     const double begin = now_seconds();
     double count = 0;

@@ -313,6 +313,10 @@ static sl_status allocate(sl_engine *e, sl_diag *diag)
     SL_TRY(sl_staging_create(e->device, SL_MAX(load, e->plan.host_ring_bytes), &e->staging, diag));
     SL_TRY(sl_io_engine_add_arena(e->io, e->staging.arena, diag));
     e->sessions = sl_calloc(e->limits.sessions, sizeof(sl_session *));
+    e->ahead.tokens = sl_calloc(3 * (size_t)e->limits.outputs, sizeof(uint32_t));
+    if (!e->ahead.tokens) return sl_fail(diag, SL_ERR_NO_MEMORY, "sessions");
+    e->ahead.positions = e->ahead.tokens + e->limits.outputs;
+    e->ahead.sequences = e->ahead.positions + e->limits.outputs;
     e->embedding_row = sl_malloc(embed->row_bytes);
     if (!e->sessions || !e->embedding_row) st = sl_fail(diag, SL_ERR_NO_MEMORY, "sessions");
 cleanup:
@@ -454,6 +458,7 @@ void sl_engine_close(sl_engine *e)
     sl_free(e->blocks);
     sl_free(e->block_addresses);
     sl_free(e->sessions);
+    sl_free(e->ahead.tokens);
     sl_free(e->embedding_row);
     sl_free(e->files);
     sl_free(e->paths);
@@ -541,4 +546,9 @@ void sl_set_log(int level, void (*function)(void *user, int level, const char *l
     log_function = function;
     sl_log_set((sl_log_level)SL_MIN(SL_MAX(level, 0), (int)SL_LOG_DEBUG), function ? forward_log : NULL,
                user);
+}
+
+sl_status sl_engine_wait(sl_engine *engine, sl_diag *diag)
+{
+    return sl_ahead_drop(engine, diag);
 }

@@ -27,6 +27,11 @@ sl_output sl_session_output(const sl_session *session)
     return s->top_k == 0 || s->top_k > most ? SL_OUTPUT_LOGITS : SL_OUTPUT_SAMPLED;
 }
 
+bool sl_session_chains(const sl_session *session)
+{
+    return sl_session_output(session) != SL_OUTPUT_LOGITS && !penalised(&session->sampling);
+}
+
 /* {id, count} of the last PENALTY_WINDOW tokens. Returns how many entries. */
 static uint32_t count_recent(const sl_session *session, uint32_t (*entries)[2])
 {

@@ -61,6 +61,7 @@ void sl_session_destroy(sl_session *session)
 {
     if (!session) return;
     session->engine->sessions[session->slot] = NULL;
+    session->engine->ahead.stale = true;
     sl_kv_table_clear(&session->engine->kv, &session->table);
     sl_free(session->tokens);
     sl_free(session);
@@ -170,11 +171,7 @@ sl_status sl_session_advance(sl_session *s, const uint32_t *tokens, size_t count
         const bool last = i + n == count;
         const uint32_t *next = NULL;
         const float *logits = NULL;
-        if (last) {
-            commit(s, tokens + i, n); /* the penalties look at these tokens too */
-            sl_session_write_sampling(s, 0);
-            s->length -= n;
-        }
+        memcpy(s->tokens + s->length, tokens + i, n * sizeof *tokens); /* the penalties look at these too */
         SL_TRY(run_chunk(s, tokens + i, n, last, output, &next, &logits, diag));
         if (last && output == SL_OUTPUT_LOGITS)
             SL_TRY(sl_session_pick(s, (float *)logits, out_next, diag));
@@ -228,9 +225,7 @@ static sl_status run_step(sl_engine *e, sl_session *const *sessions, const uint3
         sequences[i] = s->slot;
         out_index[i] = i;
         SL_TRY(reserve(s, 1, diag));
-        s->tokens[s->length++] = tokens[i]; /* the penalties look at this token too */
-        sl_session_write_sampling(s, i);
-        s->length--;
+        s->tokens[s->length] = tokens[i]; /* the penalties look at this token too */
     }
     const sl_pass_input in = {
         count, tokens, positions, sequences, count, out_index, common_output(sessions, count), false};

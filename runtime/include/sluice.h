@@ -180,6 +180,11 @@ void sl_session_truncate(sl_session *session, uint32_t length); /* forgets the t
 sl_status sl_session_eval(sl_session *session, const uint32_t *tokens, size_t count, float *logits,
                           sl_diag *diag);
 
+/* Decode steps are queued on the device before they are asked for, in the expectation that each session goes
+ * on with the token it was given; what comes otherwise waits for a step that is then in vain. This waits for
+ * it now: before measuring, before giving the device to others. */
+sl_status sl_engine_wait(sl_engine *engine, sl_diag *diag);
+
 /* One decode step of several sessions at once: appends tokens[i] to sessions[i] and gives the token that each
  * samples next. All sessions of one engine, each at most once. On failure all are as before. */
 sl_status sl_engine_step(sl_engine *engine, sl_session *const *sessions, const uint32_t *tokens, size_t count,

@@ -173,6 +173,7 @@ sl_status sl_step_build(const sl_layout *layout, sl_kernel_set *kernels, const s
         .layer = SL_NO_LAYER,
     };
     sl_status st;
+    if (shape->chained) SL_TRY(sl_emit_advance(&b));
     SL_TRY(sl_emit_embedding(&b));
     for (b.layer = 0; b.layer < b.h->n_layers; b.layer++)
         SL_TRY(emit_layer(&b));

@@ -16,8 +16,12 @@ typedef struct sl_shape {
     uint32_t n_tokens;  /* rows computed, padding included */
     uint32_t n_outputs; /* 0 exactly with SL_OUTPUT_NONE */
     sl_output output;
-    bool gather;  /* outputs are not simply those of all tokens in order */
-    bool prefill; /* runs of consecutive tokens: attention by tiles */
+    bool gather; /* outputs are not simply those of all tokens in order */
+    /* The batch follows from the result of the last step of this shape (its tokens, positions one further),
+     * and is made on the device: the step can be queued before that result is known. */
+    bool chained;
+    uint32_t slot; /* where the result goes in the readback buffer: 0, 1 */
+    bool prefill;  /* runs of consecutive tokens: attention by tiles */
 } sl_shape;
 
 /* Appends the phases of one pass to `step`. Errors: SL_ERR_UNSUPPORTED when the device has no kernel for a

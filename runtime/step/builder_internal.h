@@ -66,6 +66,8 @@ sl_status sl_emit_kv_store(sl_builder *b);
 sl_status sl_emit_attention(sl_builder *b);
 sl_status sl_emit_moe(sl_builder *b);
 sl_status sl_emit_route(sl_builder *b);
+/* The batch of a chained step. */
+sl_status sl_emit_advance(sl_builder *b);
 sl_status sl_emit_logits(sl_builder *b);
 sl_status sl_emit_greedy(sl_builder *b);
 sl_status sl_emit_sampling(sl_builder *b);

@@ -107,3 +107,23 @@ sl_status sl_emit_sampling(sl_builder *b)
 cleanup:
     return st;
 }
+
+sl_status sl_emit_advance(sl_builder *b)
+{
+    const sl_batch *batch = &b->l->batch;
+    const struct sl_push_advance push = {
+        .next = b->l->work.next.begin,
+        .tokens = batch->tokens.begin,
+        .positions = batch->positions.begin,
+        .params = batch->sample_params.begin,
+        .rows = b->shape->n_tokens,
+    };
+    sl_phase *p;
+    sl_status st = sl_build_phase(b, "advance", SL_K_advance, 0, NULL, 0, &push, sizeof push, &p);
+    if (st != SL_OK) return st;
+    sl_phase_reads(p, b->l->work.next);
+    /* The phases behind it read the batch without saying so, as nothing else on the device writes it. */
+    sl_phase_writes(p, b->l->work.next);
+    sl_phase_writes(p, (sl_range){0, UINT64_MAX});
+    return SL_OK;
+}

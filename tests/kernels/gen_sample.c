@@ -240,3 +240,29 @@ bool sl_gen_penalize(sl_kernel_case *c, uint32_t index, const sl_variant *varian
         params[r] = shapes[index].params;
     return true;
 }
+
+bool sl_gen_advance(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const uint32_t rows[] = {1, 8, 200};
+    (void)variant;
+    if (index >= SL_COUNTOF(rows)) return false;
+    const uint32_t n = rows[index];
+    struct sl_push_advance *p = (struct sl_push_advance *)c->push;
+    *p = (struct sl_push_advance){.rows = n};
+    snprintf(c->name, sizeof c->name, "rows=%u", n);
+#define AT(field) offsetof(struct sl_push_advance, field)
+    uint32_t *next = sl_case_operand_add(c, AT(next), SL_CASE_IN, SL_CASE_U32, 4ull * n);
+    uint32_t *positions =
+        sl_case_operand_add(c, AT(positions), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32, 4ull * n);
+    struct sl_sample_params *params =
+        sl_case_operand_add(c, AT(params), SL_CASE_IN | SL_CASE_OUT, SL_CASE_BYTES, sizeof *params * n);
+    sl_case_operand_add(c, AT(tokens), SL_CASE_OUT, SL_CASE_U32, 4ull * n);
+#undef AT
+    for (uint32_t i = 0; i < n; i++) {
+        next[i] = sl_case_random(c);
+        positions[i] = i % 5 == 4 ? SL_NO_POSITION : sl_case_random_below(c, 100000);
+        params[i].counter = sl_case_random(c);
+        params[i].temperature = 0.5f;
+    }
+    return true;
+}

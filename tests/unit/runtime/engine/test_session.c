@@ -9,6 +9,7 @@
 #include "tests/support/test_engine.h"
 
 #include "hal/base/checked.h"
+#include "runtime/engine/engine.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -234,6 +235,82 @@ static void sampling_out_of_range_is_refused(void **state)
     }
 }
 
+/* A talk that goes on with the tokens it was given, with others, in company and alone, with a session that
+ * goes and another that takes its place. `out`: the tokens given. */
+static uint32_t talk(const sl_sampling *sampling, uint32_t *out)
+{
+    sl_diag diag;
+    uint32_t n = 0, tokens[2] = {prompt[5], prompt[6]};
+    sl_session *s[2] = {sl_test_session(engine, sampling), sl_test_session(engine, sampling)};
+    eval(s[0], prompt, 5);
+    eval(s[1], prompt + 1, 17);
+    for (uint32_t i = 0; i < 6; i++, n += 2) {
+        EXPECT_OK(sl_engine_step(engine, s, tokens, 2, tokens, &diag));
+        memcpy(out + n, tokens, sizeof tokens);
+    }
+    tokens[1] = tokens[1] == 7 ? 8 : 7; /* not what it was given */
+    for (uint32_t i = 0; i < 3; i++, n += 2) {
+        EXPECT_OK(sl_engine_step(engine, s, tokens, 2, tokens, &diag));
+        memcpy(out + n, tokens, sizeof tokens);
+    }
+    for (uint32_t i = 0; i < 4; i++) /* alone */
+        out[n++] = tokens[0] = step(s[0], tokens[0]);
+    sl_session_truncate(s[0], 9);
+    out[n++] = tokens[0] = step(s[0], tokens[0]);
+    const uint32_t length = sl_session_length(s[0]);
+    sl_session_destroy(s[0]);
+    s[0] = sl_test_session(engine, sampling); /* the same place, as many tokens, but others */
+    eval(s[0], prompt + 20, length);
+    out[n++] = tokens[0] = step(s[0], tokens[0]);
+    while (sl_session_length(s[0]) < CONTEXT) /* until it is full */
+        out[n++] = tokens[0] = step(s[0], tokens[0]);
+    sl_session_destroy(s[0]);
+    sl_session_destroy(s[1]);
+    EXPECT_OK(sl_engine_wait(engine, &diag));
+    return n;
+}
+
+static void test_work_ahead(void **state)
+{
+    (void)state;
+    static const sl_sampling ways[] = {{0},
+                                       {.temperature = 1.5f, .top_k = 20, .seed = 5},
+                                       {.repeat_penalty = 1.3f},
+                                       {.temperature = 0.7f, .seed = 9}};
+    for (size_t i = 0; i < SL_COUNTOF(ways); i++) {
+        uint32_t plain[3 * CONTEXT], ahead[3 * CONTEXT];
+        sl_engine_stats before, between, after;
+        sl_engine_get_stats(engine, &before);
+        sl_engine_hooks.work_ahead = false;
+        const uint32_t n = talk(&ways[i], plain);
+        sl_engine_get_stats(engine, &between);
+        sl_engine_hooks.work_ahead = true;
+        assert_int_equal(talk(&ways[i], ahead), n);
+        sl_engine_get_stats(engine, &after);
+        assert_memory_equal(plain, ahead, n * sizeof *plain);
+        /* What is chosen on the device alone was worked ahead on, and what was in vain shows. */
+        const bool chains = i < 2;
+        const uint64_t passes = between.passes - before.passes;
+        if (chains)
+            assert_true(after.passes - between.passes > passes);
+        else
+            assert_int_equal(after.passes - between.passes, passes);
+    }
+    sl_engine_hooks.work_ahead = false;
+}
+
+static int set_up_ahead(void **state)
+{
+    sl_engine_hooks.work_ahead = true;
+    return set_up(state);
+}
+
+static int tear_down_ahead(void **state)
+{
+    sl_engine_hooks.work_ahead = false;
+    return tear_down(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,5 +322,11 @@ int main(void)
         cmocka_unit_test(test_engine_options),
         cmocka_unit_test(sampling_out_of_range_is_refused),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    const struct CMUnitTest ahead[] = {
+        cmocka_unit_test(test_eval_in_pieces), cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_context_full),   cmocka_unit_test(test_company),
+        cmocka_unit_test(test_work_ahead),
+    };
+    const int failed = cmocka_run_group_tests(tests, set_up, tear_down);
+    return failed + cmocka_run_group_tests_name("working ahead", ahead, set_up_ahead, tear_down_ahead);
 }
