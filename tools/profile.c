@@ -223,7 +223,7 @@ static int profile_model(const profile_options *o, sl_profile_mode mode)
 static int run(int argc, char **argv)
 {
     profile_options o = {
-        .mode = "serial", .prompt = 512, .tokens = 16, .sequences = 1, .prefills = 3, .warm_ms = 500};
+        .mode = "serial", .prompt = 512, .tokens = 16, .sequences = 1, .prefills = 3, .warm_ms = 800};
     const option_spec specs[] = {
         {'m', "model", "FILE", OPTION_STRING, &o.model,
          "GGUF file (default: $SLUICE_MODEL, else the default model)"},
@@ -238,7 +238,7 @@ static int run(int argc, char **argv)
         {0, "trace", "FILE", OPTION_STRING, &o.trace, "write a trace for ui.perfetto.dev"},
         {0, "layers", NULL, OPTION_FLAG, &o.layers, "a table of layers too"},
         {0, "warm", "MS", OPTION_UINT, &o.warm_ms,
-         "work so long before measuring, for the device's clock (500)"},
+         "work so long before measuring, for the device's clock (800)"},
         {0, "batch", "N", OPTION_UINT, &o.batch, "prompt tokens computed at once (512)"},
         {0, "device", "NAME", OPTION_STRING, &o.device, "cpu, vulkan, vulkan:N, or part of a device's name"},
         {0, "activations", "TYPE", OPTION_STRING, &o.activations, "of decode steps: auto, q8 (int8), f32"},

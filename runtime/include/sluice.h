@@ -268,7 +268,7 @@ typedef struct sl_profile_options {
     uint32_t decode_steps;  /* measured, greedy; 0: none */
     uint32_t depth_tokens;  /* in the KV cache before each prefill, and before the first step */
     uint32_t sequences;     /* decoded together; 0: 1 */
-    uint32_t warm_ms; /* work before what is measured: a GPU that idled takes some 500 ms to its clock */
+    uint32_t warm_ms; /* work before what is measured: a GPU that idled takes most of a second to its clock */
 } sl_profile_options;
 
 /* A forward pass. Times are ns of CLOCK_MONOTONIC, those of the device too (sl_profile_view.clock). Of each

@@ -159,29 +159,39 @@ static sl_status run_once(sl_profiler *p, const sl_profile_options *o, uint32_t 
     return SL_OK;
 }
 
-/* Warms up, then measures: passes without the mode's timestamps, then those with them. */
+static sl_status warm_up(sl_profiler *p, const sl_profile_options *o, sl_timing timing, uint64_t ns,
+                         sl_diag *diag)
+{
+    const uint64_t begin = sl_now_ns();
+    p->timing = timing;
+    p->keeps = false;
+    do {
+        sl_status st = run_once(p, o, 1, diag);
+        if (st != SL_OK) return st;
+    } while (sl_now_ns() - begin < ns);
+    return SL_OK;
+}
+
+/* Passes without the mode's timestamps, then those with them. Both are recorded before anything is timed:
+ * compiling idles the device, and its clock falls. */
 static sl_status run_kind(sl_profiler *p, const sl_profile_options *o, bool prefill, sl_timing timing,
                           sl_diag *diag)
 {
     const uint32_t runs = prefill ? SL_MAX(o->prefills, 1) : 1;
-    const uint64_t begin = sl_now_ns();
+    const sl_timing timings[] = {SL_TIMING_SEGMENTS, timing};
+    const uint64_t warm_ns = o->warm_ms * 1000000ull;
     sl_status st;
     p->prefill = prefill;
-    p->timing = SL_TIMING_SEGMENTS;
-    p->keeps = false;
-    do {
-        if ((st = run_once(p, o, 1, diag)) != SL_OK) return st;
-    } while (sl_now_ns() - begin < o->warm_ms * 1000000ull);
-    p->keeps = true;
-    for (uint32_t i = 0; i < runs; i++)
-        if ((st = run_once(p, o, o->decode_steps, diag)) != SL_OK) return st;
-    p->keeps = false;
-    p->timing = timing;
-    if ((st = run_once(p, o, 1, diag)) != SL_OK) return st; /* recorded now, not when it is measured */
-    p->keeps = true;
-    for (uint32_t i = 0; i < runs; i++)
-        if ((st = run_once(p, o, o->decode_steps, diag)) != SL_OK) return st;
-    return SL_OK;
+    SL_TRY(warm_up(p, o, SL_TIMING_SEGMENTS, 0, diag));
+    SL_TRY(warm_up(p, o, timing, 0, diag));
+    for (int i = 0; i < 2; i++) {
+        SL_TRY(warm_up(p, o, timings[i], i ? warm_ns / 4 : warm_ns, diag));
+        p->keeps = true;
+        for (uint32_t n = 0; n < runs; n++)
+            SL_TRY(run_once(p, o, o->decode_steps, diag));
+    }
+cleanup:
+    return st;
 }
 
 static sl_status fill_context(sl_profiler *p, const sl_profile_options *o, sl_diag *diag)
