@@ -96,6 +96,21 @@ struct sl_push_matvec_fused {
     float eps;
 };
 
+/* y[r][:] = w[r][:] as rows of SL_ROWS_F16, contiguous. The key is the weight type; w as in matmul, y a multiple of
+ * 16 bytes, n_k of 8. */
+struct sl_push_dequant {
+    sl_addr w, y;
+    uint32_t n_k, n_rows, row_bytes, weight_type;
+};
+
+/* y[t][r] = sum_k w[r][k] * x[t][k] + add[t][r]: rows of SL_ROWS_F16 times rows of SL_ROWS_F16 (the key), both
+ * contiguous; sums, y and add in f32. add (0: nothing) has y's stride and may be y. Addresses are multiples of 16
+ * bytes, n_k and y_stride of 8, y's address of 16. Sizes stand in specialization constants as well (gemm.h). */
+struct sl_push_gemm {
+    sl_addr w, x, y, add;
+    uint32_t n_out, n_k, n_tokens, y_stride;
+};
+
 /* Rotates the first rot_dim of each head of x[t][h][:] (heads contiguous, tokens token_stride apart) in
  * place. mode 0: pairs (2i, 2i+1); mode 1 (neox): pairs (i, i + rot_dim/2). theta_i = position *
  * freq_base^(-2i/rot_dim) / factors[i] (factors[rot_dim/2], 0: ones), then YaRN: interpolated = freq_scale *

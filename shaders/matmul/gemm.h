@@ -1,0 +1,14 @@
+/* gemm.h - what a caller of gemm passes beside the push block. */
+#ifndef SL_GEMM_H
+#define SL_GEMM_H
+
+#include "shaders/registry.h"
+
+/* gemm's own specialization constants: n_out, n_k, y_stride of the push block, and 1 where a tile of the variant
+ * reaches beyond the matrix. The driver must know them: as push constants they cost 10 to 25 % of the speed, and
+ * accesses that are clamped though nothing is beyond the end, 40 to 60 %. */
+#define SL_GEMM_SPECS 4u
+
+void sl_gemm_spec(const struct sl_push_gemm *push, const sl_variant *variant, uint32_t spec[SL_GEMM_SPECS]);
+
+#endif
