@@ -36,10 +36,18 @@ typedef uint64_t sl_addr;
  *   SL_ROWS_F16  2 n bytes, to nearest; beyond the range of f16: the largest finite value
  *   SL_ROWS_Q8   n int8, then n / 32 pairs of f32 (d, d * sum of the block's int8): of each block of 32, d =
  *                max |x| / 127 and int8 = round(x / d). n is a multiple of 32; a row has n + n / 4 bytes.
+ *   SL_ROWS_S8   m rows as a whole: m n int8, then m f32 d. Each row is first rotated: blocks of B elements are
+ *                multiplied by the Hadamard matrix of that size over sqrt(B), B = the largest power of two that divides
+ *                n, 256 at most; then d = max |x| / 127 of the row and int8 = round(x / d). Products of two rows stay
+ *                what they were, since the matrix is orthogonal, and an outlier no longer takes the precision of its
+ *                row: it is spread over its block. n is a multiple of 16.
  */
 #define SL_ROWS_F32 0
 #define SL_ROWS_F16 1
 #define SL_ROWS_Q8  2
+#define SL_ROWS_S8  3
+
+#define SL_ROTATION_MAX 256u
 
 /* y[t][:] = scale * table[tokens[t]][:]; zeros for an id >= n_vocab. The key is the weight type of the table,
  * and weight_type says it again for the C side (as in every product with weights). */
@@ -96,19 +104,22 @@ struct sl_push_matvec_fused {
     float eps;
 };
 
-/* y[r][:] = w[r][:] as rows of SL_ROWS_F16, contiguous. The key is the weight type; w as in matmul, y a multiple of
- * 16 bytes, n_k of 8. */
+/* y[r][:] = w[r][:], contiguous rows of SL_ROWS_F16 (dequant) or SL_ROWS_S8 (rotate). The key is the weight type; w as
+ * in matmul, y a multiple of 16 bytes, n_k of 8 or 16. Also activations: rows of F32 and F16 are weight types. */
 struct sl_push_dequant {
     sl_addr w, y;
     uint32_t n_k, n_rows, row_bytes, weight_type;
 };
 
-/* y[t][r] = sum_k w[r][k] * x[t][k] + add[t][r]: rows of SL_ROWS_F16 times rows of SL_ROWS_F16 (the key), both
- * contiguous; sums, y and add in f32. add (0: nothing) has y's stride and may be y. Addresses are multiples of 16
- * bytes, n_k and y_stride of 8, y's address of 16. Sizes stand in specialization constants as well (gemm.h). */
+/* Products of many tokens. w (and w2) of n_out rows and x of n_tokens rows have the format that is the key, F16 or S8;
+ * rows are contiguous.
+ *   gemm:       y[t][r] = w[r] . x[t] + add[t][r]                  y, add F32; add (0: nothing) may be y
+ *   gemm_gated: y[t][r] = act(w[r] . x[t]) * (w2[r] . x[t])        y F16; add is 0
+ * Addresses are multiples of 16 bytes, n_k of 8 (F16) or 16 (S8), y_stride of 8. Sizes stand in specialization
+ * constants as well (gemm.h). */
 struct sl_push_gemm {
-    sl_addr w, x, y, add;
-    uint32_t n_out, n_k, n_tokens, y_stride;
+    sl_addr w, w2, x, y, add;
+    uint32_t n_out, n_k, n_tokens, y_stride, act, format;
 };
 
 /* Rotates the first rot_dim of each head of x[t][h][:] (heads contiguous, tokens token_stride apart) in

@@ -1,25 +1,38 @@
-/* C side and grid of gemm. The cpu driver does not use it (matmul reads the blocks of the file, which are smaller):
- * it is the definition that the modules are tested against. */
-#include "hal/base/checked.h"
+/* C sides and grids of gemm and gemm_gated. The cpu driver does not use them (matmul reads the blocks of the file,
+ * which are smaller): they are the definition that the modules are tested against. */
 #include "shaders/matmul/gemm.h"
+
+#include "hal/base/checked.h"
+#include "shaders/matmul/fused_host.h"
+#include "shaders/matmul/rotated.h"
 #include "shaders/rows_out.h"
 
-/* Weights a step of any variant takes. */
-enum { DEPTH_MOST = 64 };
+#define DEPTH_MOST 128u /* weights a step of any variant takes */
 
-static void gemm_token(const struct sl_push_gemm *p, uint64_t t)
+static double dot_f16(const struct sl_push_gemm *p, sl_addr w, uint64_t r, uint64_t t)
 {
     const uint64_t row_bytes = sl_rows_bytes(SL_ROWS_F16, p->n_k);
-    const uint8_t *w = sl_host(p->w), *x = (const uint8_t *)sl_host(p->x) + t * row_bytes;
-    const float *add = p->add ? (const float *)sl_host(p->add) + t * p->y_stride : NULL;
-    float *y = (float *)sl_host(p->y) + t * p->y_stride;
-    for (uint32_t r = 0; r < p->n_out; r++) {
-        double sum = add ? (double)add[r] : 0;
-        for (uint32_t k = 0; k < p->n_k; k++)
-            sum += (double)sl_rows_get(SL_ROWS_F16, w + r * row_bytes, p->n_k, k) *
-                   (double)sl_rows_get(SL_ROWS_F16, x, p->n_k, k);
-        y[r] = (float)sum;
-    }
+    const uint8_t *a = (const uint8_t *)sl_host(w) + r * row_bytes;
+    const uint8_t *x = (const uint8_t *)sl_host(p->x) + t * row_bytes;
+    double sum = 0;
+    for (uint32_t k = 0; k < p->n_k; k++)
+        sum += (double)sl_rows_get(SL_ROWS_F16, a, p->n_k, k) * (double)sl_rows_get(SL_ROWS_F16, x, p->n_k, k);
+    return sum;
+}
+
+static double dot_s8(const struct sl_push_gemm *p, sl_addr w, uint64_t r, uint64_t t)
+{
+    const int8_t *a = (const int8_t *)sl_host(w) + r * p->n_k, *x = (const int8_t *)sl_host(p->x) + t * p->n_k;
+    int32_t sum = 0;
+    for (uint32_t k = 0; k < p->n_k; k++)
+        sum += a[k] * x[k];
+    return (double)sum * (double)sl_s8_scales(sl_host(w), p->n_out, p->n_k)[r] *
+           (double)sl_s8_scales(sl_host(p->x), p->n_tokens, p->n_k)[t];
+}
+
+static double dot(const struct sl_push_gemm *p, sl_addr w, uint64_t r, uint64_t t)
+{
+    return p->format == SL_ROWS_S8 ? dot_s8(p, w, r, t) : dot_f16(p, w, r, t);
 }
 
 void sl_host_gemm(const sl_kernel_task *task)
@@ -27,8 +40,26 @@ void sl_host_gemm(const sl_kernel_task *task)
     const struct sl_push_gemm *p = task->push;
     uint64_t begin, end;
     sl_task_share(task, p->n_tokens, &begin, &end);
-    for (; begin < end; begin++)
-        gemm_token(p, begin);
+    for (uint64_t t = begin; t < end; t++) {
+        const float *add = p->add ? (const float *)sl_host(p->add) + t * p->y_stride : NULL;
+        float *y = (float *)sl_host(p->y) + t * p->y_stride;
+        for (uint32_t r = 0; r < p->n_out; r++)
+            y[r] = (float)(dot(p, p->w, r, t) + (add ? (double)add[r] : 0));
+    }
+}
+
+void sl_host_gemm_gated(const sl_kernel_task *task)
+{
+    const struct sl_push_gemm *p = task->push;
+    uint64_t begin, end;
+    sl_task_share(task, p->n_tokens, &begin, &end);
+    for (uint64_t t = begin; t < end; t++) {
+        uint8_t *y = (uint8_t *)sl_host(p->y) + t * sl_rows_bytes(SL_ROWS_F16, p->y_stride);
+        for (uint32_t r = 0; r < p->n_out; r++) {
+            const float v = sl_fused_activation(p->act, (float)dot(p, p->w, r, t), (float)dot(p, p->w2, r, t));
+            sl_rows_put(SL_ROWS_F16, y, p->y_stride, r, 1, &v);
+        }
+    }
 }
 
 /* Tokens first: the workgroups that run at the same time share rows of w, which no cache holds as a whole. */
@@ -40,6 +71,11 @@ void sl_grid_gemm(const void *push, const sl_variant *variant, const uint32_t *s
     groups[1] = (uint32_t)sl_div_up(p->n_out, variant->tile_x);
 }
 
+void sl_grid_gemm_gated(const void *push, const sl_variant *variant, const uint32_t *spec, uint32_t groups[3])
+{
+    sl_grid_gemm(push, variant, spec, groups);
+}
+
 void sl_gemm_spec(const struct sl_push_gemm *push, const sl_variant *variant, uint32_t spec[SL_GEMM_SPECS])
 {
     const bool whole =
@@ -48,4 +84,5 @@ void sl_gemm_spec(const struct sl_push_gemm *push, const sl_variant *variant, ui
     spec[1] = push->n_k;
     spec[2] = push->y_stride;
     spec[3] = whole ? 0 : 1;
+    spec[4] = push->act;
 }

@@ -4,10 +4,10 @@
 
 #include "shaders/registry.h"
 
-/* gemm's own specialization constants: n_out, n_k, y_stride of the push block, and 1 where a tile of the variant
- * reaches beyond the matrix. The driver must know them: as push constants they cost 10 to 25 % of the speed, and
+/* Specialization constants of both: n_out, n_k, y_stride of the push block, 1 where a tile of the variant
+ * reaches beyond the matrix, act. The driver must know them: as push constants they cost 10 to 25 % of the speed, and
  * accesses that are clamped though nothing is beyond the end, 40 to 60 %. */
-#define SL_GEMM_SPECS 4u
+#define SL_GEMM_SPECS 5u
 
 void sl_gemm_spec(const struct sl_push_gemm *push, const sl_variant *variant, uint32_t spec[SL_GEMM_SPECS]);
 

@@ -4,6 +4,24 @@
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #include "common.glsl"
+#if SL_KEY == SL_ROWS_S8
+#extension GL_EXT_shader_explicit_arithmetic_types_int8 : require
+#define ELEMENT int8_t
+#define SUM     int
+#else
+#define ELEMENT float16_t
+#define SUM     float
+#endif
+#if SL_KEY == SL_ROWS_S8 && K < 16 // a matrix must begin at a vector
+#define VECTOR uvec2
+#define PER    8u
+#elif SL_KEY == SL_ROWS_S8
+#define VECTOR uvec4
+#define PER    16u // elements of a vector
+#else
+#define VECTOR uvec4
+#define PER    8u
+#endif
 // gemm on subgroup matrices. A workgroup of WARPS_X * WARPS_Y subgroups makes SL_TILE_X rows of w by SL_TILE_Y tokens,
 // DEPTH weights at a time: both operands lie in shared memory, K-contiguous, each row padded by 16 bytes so that 8 rows
 // lie in different banks, and twice, so that the next step is stored while this one is multiplied: one barrier a step.
@@ -15,7 +33,7 @@ layout(constant_id = 2) const uint N_OUT = 0;
 layout(constant_id = 3) const uint N_K = 0;
 layout(constant_id = 4) const uint Y_STRIDE = 0;
 
-#define VECS    (DEPTH / 8u) // 16-byte vectors of a row
+#define VECS    (DEPTH / PER)
 #define STRIDE  (VECS + 1u)
 #define THREADS (WARPS_X * WARPS_Y * LANES)
 #define W_ITEMS (SL_TILE_X * VECS / THREADS)
@@ -24,37 +42,35 @@ layout(constant_id = 4) const uint Y_STRIDE = 0;
 #define WARP_Y  (SL_TILE_Y / WARPS_Y)
 #define FRAGS_X (WARP_X / M)
 #define FRAGS_Y (WARP_Y / N)
-#if SL_TILE_X * DEPTH / 8 % (WARPS_X * WARPS_Y * LANES) != 0 || SL_TILE_Y * DEPTH / 8 % (WARPS_X * WARPS_Y * LANES) != 0
-#error "a step is not the same number of vectors for every invocation"
-#endif
 #if K < 16 // only software drivers have it, and they compile slowly
 #define K_LOOP
 #else
 #define K_LOOP [[unroll]]
 #endif
 
+layout(buffer_reference, std430, buffer_reference_align = 16) buffer Vectors { VECTOR at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer Floats { float at[]; };
 
-shared uvec4 w_tile[2][SL_TILE_X * STRIDE];
-shared uvec4 x_tile[2][SL_TILE_Y * STRIDE];
-shared float out_tile[WARPS_X * WARPS_Y * M * N];
+shared VECTOR w_tile[2][SL_TILE_X * STRIDE];
+shared VECTOR x_tile[2][SL_TILE_Y * STRIDE];
+shared SUM out_tile[WARPS_X * WARPS_Y * M * N];
 
-uvec4 w_next[W_ITEMS];
-uvec4 x_next[X_ITEMS];
+VECTOR w_next[W_ITEMS];
+VECTOR x_next[X_ITEMS];
 
 // Vector i of a tile: vector i % VECS of row i / VECS, so that neighbours read the same row.
 void fetch(uint row0, uint token0, uint k0)
 {
-    const uint row_vectors = N_K / 8u, i0 = gl_LocalInvocationIndex, v = k0 / 8u;
+    const uint row_vectors = N_K / PER, i0 = gl_LocalInvocationIndex, v = k0 / PER;
     [[unroll]] for (uint n = 0u; n < W_ITEMS; n++) {
         const uint i = i0 + n * THREADS, at = v + i % VECS;
-        w_next[n] = uvec4(0u);
-        if (at < row_vectors) w_next[n] = U32x4(p.w).at[min(row0 + i / VECS, N_OUT - 1u) * row_vectors + at];
+        w_next[n] = VECTOR(0u);
+        if (at < row_vectors) w_next[n] = Vectors(p.w).at[min(row0 + i / VECS, N_OUT - 1u) * row_vectors + at];
     }
     [[unroll]] for (uint n = 0u; n < X_ITEMS; n++) {
         const uint i = i0 + n * THREADS, at = v + i % VECS;
-        x_next[n] = uvec4(0u);
-        if (at < row_vectors) x_next[n] = U32x4(p.x).at[min(token0 + i / VECS, p.n_tokens - 1u) * row_vectors + at];
+        x_next[n] = VECTOR(0u);
+        if (at < row_vectors) x_next[n] = Vectors(p.x).at[min(token0 + i / VECS, p.n_tokens - 1u) * row_vectors + at];
     }
 }
 
@@ -70,19 +86,19 @@ void store(uint stage)
     }
 }
 
-#define SUMS coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
+#define SUMS coopmat<SUM, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
 SUMS sums[FRAGS_X * FRAGS_Y];
 
 void multiply(uint stage, uint warp_x, uint warp_y)
 {
     K_LOOP for (uint k = 0u; k < DEPTH; k += K) {
-        coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a[FRAGS_X];
+        coopmat<ELEMENT, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a[FRAGS_X];
         [[unroll]] for (uint i = 0u; i < FRAGS_X; i++)
-            coopMatLoad(a[i], w_tile[stage], (warp_x + i * M) * STRIDE + k / 8u, STRIDE,
+            coopMatLoad(a[i], w_tile[stage], (warp_x + i * M) * STRIDE + k / PER, STRIDE,
                         gl_CooperativeMatrixLayoutRowMajor);
         [[unroll]] for (uint j = 0u; j < FRAGS_Y; j++) {
-            coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b;
-            coopMatLoad(b, x_tile[stage], (warp_y + j * N) * STRIDE + k / 8u, STRIDE,
+            coopmat<ELEMENT, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b;
+            coopMatLoad(b, x_tile[stage], (warp_y + j * N) * STRIDE + k / PER, STRIDE,
                         gl_CooperativeMatrixLayoutColumnMajor);
             [[unroll]] for (uint i = 0u; i < FRAGS_X; i++)
                 sums[i * FRAGS_Y + j] = coopMatMulAdd(a[i], b, sums[i * FRAGS_Y + j]);
@@ -90,6 +106,7 @@ void multiply(uint stage, uint warp_x, uint warp_y)
     }
 }
 
+#if SL_KEY != SL_ROWS_S8
 // A matrix that lies in y as a whole.
 void write_whole(SUMS sum, uint row, uint token)
 {
@@ -102,7 +119,9 @@ void write_whole(SUMS sum, uint row, uint token)
     coopMatStore(sum, Floats(p.y).at, at, Y_STRIDE, gl_CooperativeMatrixLayoutColumnMajor);
 }
 
-// One at an edge: out through shared memory, element by element.
+#endif
+
+// One at an edge, or with a scale an element: out through shared memory, element by element.
 void write_part(SUMS sum, uint row, uint token)
 {
     const uint mine = gl_SubgroupID * M * N;
@@ -112,7 +131,11 @@ void write_part(SUMS sum, uint row, uint token)
         const uint r = row + e % M, t = token + e / M;
         if (r >= N_OUT || t >= p.n_tokens) continue;
         const uint at = t * Y_STRIDE + r;
-        F32(p.y).at[at] = given(p.add) ? out_tile[mine + e] + F32(p.add).at[at] : out_tile[mine + e];
+        float v = float(out_tile[mine + e]);
+#if SL_KEY == SL_ROWS_S8 // scales stand behind the elements of their matrix
+        v *= F32(offset_mul(p.x, p.n_tokens, N_K)).at[t] * F32(offset_mul(p.w, N_OUT, N_K)).at[r];
+#endif
+        F32(p.y).at[at] = given(p.add) ? v + F32(p.add).at[at] : v;
     }
     barrier();
 }
@@ -132,7 +155,7 @@ void main()
 {
     const uint token0 = gl_WorkGroupID.x * SL_TILE_Y, row0 = gl_WorkGroupID.y * SL_TILE_X;
     const uint warp_x = gl_SubgroupID % WARPS_X * WARP_X, warp_y = gl_SubgroupID / WARPS_X * WARP_Y;
-    [[unroll]] for (uint i = 0u; i < FRAGS_X * FRAGS_Y; i++) sums[i] = SUMS(0.0);
+    [[unroll]] for (uint i = 0u; i < FRAGS_X * FRAGS_Y; i++) sums[i] = SUMS(SUM(0));
 
     fetch(row0, token0, 0u);
     store(0u);
@@ -150,9 +173,11 @@ void main()
         barrier();
     }
 
+#if SL_KEY != SL_ROWS_S8
     if (row0 + SL_TILE_X <= N_OUT && token0 + SL_TILE_Y <= p.n_tokens) { // the same for the workgroup
         OUT_ALL(write_whole)
-    } else {
-        OUT_ALL(write_part)
+        return;
     }
+#endif
+    OUT_ALL(write_part)
 }

@@ -1,5 +1,6 @@
 #include "tests/kernels/kernel_run.h"
 
+#include "shaders/matmul/rotated.h"
 #include "shaders/rows_out.h"
 
 #include "hal/base/alloc.h"
@@ -54,9 +55,12 @@ void *sl_case_rows_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, 
                        uint32_t rows, uint32_t stride, uint32_t n)
 {
     static const sl_case_type types[] = {
-        [SL_ROWS_F32] = SL_CASE_F32, [SL_ROWS_F16] = SL_CASE_F16, [SL_ROWS_Q8] = SL_CASE_Q8};
-    const uint64_t elements = format == SL_ROWS_Q8 ? (uint64_t)rows * n : (uint64_t)(rows - 1) * stride + n;
-    void *data = sl_case_operand_add(c, push_offset, flags, types[format], sl_rows_bytes(format, elements));
+        [SL_ROWS_F32] = SL_CASE_F32, [SL_ROWS_F16] = SL_CASE_F16, [SL_ROWS_Q8] = SL_CASE_Q8,
+        [SL_ROWS_S8] = SL_CASE_S8};
+    const bool gaps = format == SL_ROWS_F32 || format == SL_ROWS_F16;
+    const uint64_t elements = gaps ? (uint64_t)(rows - 1) * stride + n : (uint64_t)rows * n;
+    const uint64_t bytes = format == SL_ROWS_S8 ? sl_s8_bytes(rows, n) : sl_rows_bytes(format, elements);
+    void *data = sl_case_operand_add(c, push_offset, flags, types[format], bytes);
     c->operands[c->operand_count - 1].row_elements = n;
     return data;
 }

@@ -17,6 +17,7 @@ typedef enum sl_case_type {
     SL_CASE_F16,
     SL_CASE_Q8, /* activation rows (SL_ROWS_Q8) of row_elements, without gaps: compared as the floats they
                    stand for */
+    SL_CASE_S8, /* the same of a matrix of SL_ROWS_S8 */
     SL_CASE_U32,
     SL_CASE_BYTES
 } sl_case_type;
@@ -29,7 +30,7 @@ typedef struct sl_case_operand {
     uint32_t flags;       /* SL_CASE_IN, SL_CASE_OUT */
     sl_case_type type;    /* how an output is compared: floats by error, others exactly */
     uint64_t bytes;
-    uint32_t row_elements; /* of SL_CASE_Q8 */
+    uint32_t row_elements; /* of SL_CASE_Q8, SL_CASE_S8 */
     void *data;            /* initial contents, bytes long, 64-byte aligned; NULL for a pure output */
 } sl_case_operand;
 

@@ -67,7 +67,7 @@ static void write_image(const batch *b, uint8_t *image)
             if (op->flags & SL_CASE_IN)
                 memcpy(image + k->at[o], op->data, op->bytes);
             else /* NaNs for floats */
-                memset(image + k->at[o], op->type <= SL_CASE_Q8 ? 0xff : 0xaa, op->bytes);
+                memset(image + k->at[o], op->type <= SL_CASE_S8 ? 0xff : 0xaa, op->bytes);
         }
     }
 }
@@ -133,6 +133,7 @@ static void run_device(const batch *b, const uint8_t *initial, uint8_t *result)
 /* Of Q8 rows: their elements, then the sums of their blocks. */
 static uint64_t element_count(const sl_case_operand *op)
 {
+    if (op->type == SL_CASE_S8) return op->bytes / (op->row_elements + 4ull) * op->row_elements;
     if (op->type != SL_CASE_Q8) return op->bytes / (op->type == SL_CASE_F16 ? 2 : 4);
     const uint64_t n = op->row_elements;
     return op->bytes / (n + n / 4) * (n + n / 32);
@@ -148,8 +149,17 @@ static float q8_element(const sl_case_operand *op, const uint8_t *at, uint64_t i
     return sum;
 }
 
+static float s8_element(const sl_case_operand *op, const uint8_t *at, uint64_t i)
+{
+    const uint64_t n = op->row_elements, rows = op->bytes / (n + 4);
+    float scale;
+    memcpy(&scale, at + rows * n + i / n * 4, sizeof scale);
+    return scale * (float)(int8_t)at[i];
+}
+
 static float element(const sl_case_operand *op, const uint8_t *at, uint64_t i)
 {
+    if (op->type == SL_CASE_S8) return s8_element(op, at, i);
     if (op->type == SL_CASE_Q8) return q8_element(op, at, i);
     if (op->type == SL_CASE_F16) {
         uint16_t half;
