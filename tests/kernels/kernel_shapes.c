@@ -3,6 +3,8 @@
 #include "tests/kernels/kernel_bench.h"
 
 #include "hal/base/checked.h"
+#include "shaders/matmul/gemm.h"
+#include "shaders/matmul/rotated.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -108,6 +110,60 @@ static bool shape_matmul(sl_bench_case *b, uint32_t index, const sl_variant *v)
     if (!row_bytes_of(v->key, x.n_k, &row_bytes)) return true;
     product(b, &x, v->key, row_bytes, tokens[column]);
     snprintf(b->c.name, sizeof b->c.name, "%s %ux%u t=%u", x.name, x.n_out, x.n_k, tokens[column]);
+    return true;
+}
+
+/* Rows of weights into rows of another format. */
+static bool shape_dequant(sl_bench_case *b, uint32_t index, const sl_variant *v)
+{
+    if (index >= (MATRICES - 1) * SL_COUNTOF(models)) return false;
+    const model *m = &models[index / (MATRICES - 1)];
+    const matrix x = matrix_of(m, index % (MATRICES - 1));
+    uint32_t row_bytes;
+    b->model = m->name;
+    if (!row_bytes_of(v->key, x.n_k, &row_bytes)) return true;
+    struct sl_push_dequant *p = (struct sl_push_dequant *)b->c.push;
+    *p = (struct sl_push_dequant){.n_k = x.n_k, .n_rows = x.n_out, .row_bytes = row_bytes, .weight_type = v->key};
+    const uint64_t w = (uint64_t)x.n_out * row_bytes;
+    const uint64_t y = v->kernel == SL_K_rotate ? sl_s8_bytes(x.n_out, x.n_k) : 2ull * x.n_out * x.n_k;
+    operand(b, offsetof(struct sl_push_dequant, w), SL_CASE_IN, w);
+    operand(b, offsetof(struct sl_push_dequant, y), SL_CASE_OUT, y);
+    b->rotate_offset = offsetof(struct sl_push_dequant, w);
+    b->bytes = (double)(w + y);
+    b->flops = (double)x.n_out * x.n_k;
+    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u", x.name, x.n_out, x.n_k);
+    return true;
+}
+
+static bool shape_gemm(sl_bench_case *b, uint32_t index, const sl_variant *v)
+{
+    static const uint32_t tokens[] = {PROMPT, 4096};
+    const uint32_t which = index % (MATRICES - 1), column = index / (MATRICES - 1) % SL_COUNTOF(tokens);
+    if (index >= (MATRICES - 1) * SL_COUNTOF(tokens) * SL_COUNTOF(models)) return false;
+    const model *m = &models[index / ((MATRICES - 1) * SL_COUNTOF(tokens))];
+    const matrix x = matrix_of(m, which);
+    const bool gated = v->kernel == SL_K_gemm_gated;
+    b->model = m->name;
+    if (gated && which != 2) return true;
+    struct sl_push_gemm *p = (struct sl_push_gemm *)b->c.push;
+    *p = (struct sl_push_gemm){.n_out = gated ? x.n_out / 2 : x.n_out,
+                               .n_k = x.n_k,
+                               .n_tokens = tokens[column],
+                               .y_stride = gated ? x.n_out / 2 : x.n_out,
+                               .format = v->key};
+    const uint64_t w = v->key == SL_ROWS_S8 ? sl_s8_bytes(p->n_out, x.n_k) : 2ull * p->n_out * x.n_k;
+    const uint64_t in = v->key == SL_ROWS_S8 ? sl_s8_bytes(p->n_tokens, x.n_k) : 2ull * p->n_tokens * x.n_k;
+    const uint64_t y = (gated ? 2ull : 4ull) * p->n_tokens * p->n_out;
+    operand(b, offsetof(struct sl_push_gemm, w), SL_CASE_IN, w);
+    if (gated) operand(b, offsetof(struct sl_push_gemm, w2), SL_CASE_IN, w);
+    operand(b, offsetof(struct sl_push_gemm, x), SL_CASE_IN, in);
+    operand(b, offsetof(struct sl_push_gemm, y), SL_CASE_OUT, y);
+    b->rotate_offset = offsetof(struct sl_push_gemm, w);
+    b->bytes = (double)(gated ? 2 * w : w) + (double)(in + y);
+    b->flops = 2.0 * x.n_out * x.n_k * p->n_tokens;
+    b->c.spec_count = SL_GEMM_SPECS;
+    sl_gemm_spec(p, v, b->c.spec);
+    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u t=%u", x.name, x.n_out, x.n_k, p->n_tokens);
     return true;
 }
 
@@ -372,6 +428,12 @@ bool sl_bench_shape(sl_bench_case *b, uint32_t index, const sl_variant *variant)
         return shape_matvec(b, index, variant);
     case SL_K_matmul:
         return shape_matmul(b, index, variant);
+    case SL_K_dequant:
+    case SL_K_rotate:
+        return shape_dequant(b, index, variant);
+    case SL_K_gemm:
+    case SL_K_gemm_gated:
+        return shape_gemm(b, index, variant);
     case SL_K_embed:
         return shape_embed(b, index, variant);
     case SL_K_moe_matvec:
