@@ -104,11 +104,13 @@ struct sl_push_matvec_fused {
     float eps;
 };
 
-/* y[r][:] = w[r][:], contiguous rows of SL_ROWS_F16 (dequant) or SL_ROWS_S8 (rotate). The key is the weight type; w as
- * in matmul, y a multiple of 16 bytes, n_k of 8 or 16. Also activations: rows of F32 and F16 are weight types. */
+/* y[first_row + r][:] = w[r][:], r < n_rows: rows of a contiguous matrix of SL_ROWS_F16 (dequant), or of SL_ROWS_S8 with
+ * all_rows rows (rotate). The key is the weight type; w as in matmul, y a multiple of 16 bytes, n_k of 8 (dequant) or 16
+ * (rotate, at most SL_ROTATE_N_K_MAX). Activations too: rows of F32 and F16 are weight types. */
+#define SL_ROTATE_N_K_MAX 16384u
 struct sl_push_dequant {
     sl_addr w, y;
-    uint32_t n_k, n_rows, row_bytes, weight_type;
+    uint32_t n_k, n_rows, row_bytes, weight_type, first_row, all_rows;
 };
 
 /* Products of many tokens. w (and w2) of n_out rows and x of n_tokens rows have the format that is the key, F16 or S8;

@@ -135,6 +135,11 @@ void sl_kernel_set_destroy(sl_kernel_set *set)
     sl_free(set);
 }
 
+const sl_device_caps *sl_kernel_set_caps(const sl_kernel_set *set)
+{
+    return &sl_device_get_info(set->device)->caps;
+}
+
 static sl_status make_entry(sl_kernel_set *set, const sl_variant *variant, const uint32_t *spec,
                             uint32_t spec_count, set_entry **out, sl_diag *diag)
 {

@@ -74,6 +74,7 @@ void sl_kernel_set_destroy(sl_kernel_set *set);
 /* What the set and the builder of passes choose by (tuning.h): the device's defaults at first, to be changed
  * before kernels are asked for. */
 struct sl_tuning *sl_kernel_set_tuning(sl_kernel_set *set);
+const sl_device_caps *sl_kernel_set_caps(const sl_kernel_set *set); /* of its device */
 
 /* The preferred variant of (kernel, key) with the kernel's own specialization constants `spec` (spec_count of
  * them, ids from SL_SPEC_FIRST). SL_ERR_UNSUPPORTED: no variant fits; the message says which and why. */

@@ -200,6 +200,24 @@ static void choose_defaults(sl_engine *e)
     }
 }
 
+/* Decoded weights take memory. They get it only where all weights stay on the device beside it: streaming would cost
+ * every token more than a faster prompt gains. */
+static void choose_gemm(sl_engine *e)
+{
+    const sl_device_caps *caps = &sl_device_get_info(e->device)->caps;
+    sl_limits with = e->limits;
+    sl_workspace unused;
+    if (sl_engine_hooks.gemm_format != SL_ROWS_F32) {
+        sl_gemm_set(&e->model, caps, sl_engine_hooks.gemm_format, &e->limits);
+        return;
+    }
+    sl_gemm_choose(&e->model, caps, true, &with);
+    const uint64_t budget = device_budget(e);
+    const uint64_t bytes = e->model.bytes + sl_workspace_lay_out(&e->model, &with, 0, &unused) +
+                           sl_kv_bytes(&e->model.h, with.sessions, e->options.context_tokens);
+    if (!budget || bytes <= budget - budget / 16) e->limits = with;
+}
+
 static sl_status set_limits(sl_engine *e, sl_diag *diag)
 {
     sl_engine_options *o = &e->options;
@@ -224,6 +242,7 @@ static sl_status set_limits(sl_engine *e, sl_diag *diag)
         .pages_per_session = (uint32_t)sl_div_up(o->context_tokens, SL_KV_PAGE_TOKENS),
         .splits = SL_MIN(SL_MAX(splits, 1), SL_SPLITS_MAX),
     };
+    choose_gemm(e);
     return SL_OK;
 }
 

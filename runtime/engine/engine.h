@@ -18,6 +18,7 @@
 #include "runtime/model/model.h"
 #include "runtime/plan/plan.h"
 #include "runtime/step/builder.h"
+#include "runtime/step/gemm.h"
 #include "runtime/step/layout.h"
 #include "runtime/step/record.h"
 #include "runtime/stream/stream.h"
@@ -31,6 +32,8 @@ typedef struct sl_engine_test_hooks {
     sl_status (*wrap_device)(sl_device *inner, sl_device **out, sl_diag *diag);
     void (*io_options)(sl_io_options *options); /* changes the options of each i/o engine: fault hooks */
     bool work_ahead;                            /* queue decode steps ahead on software devices too */
+    uint32_t gemm_format; /* SL_ROWS_*: products of many tokens in two phases where the device can, whether it is faster
+                             or not; SL_ROWS_F32: what is best */
 } sl_engine_test_hooks;
 
 extern sl_engine_test_hooks sl_engine_hooks;

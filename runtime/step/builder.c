@@ -9,13 +9,9 @@
 
 /* ---- phases ---- */
 
-sl_status sl_build_phase(sl_builder *b, const char *label, sl_kernel_id id, uint32_t key,
-                         const uint32_t *spec, uint32_t spec_count, const void *push, size_t push_bytes,
-                         sl_phase **out)
+static sl_status add_phase(sl_builder *b, const char *label, const sl_bound_kernel *kernel, const void *push,
+                           size_t push_bytes, sl_phase **out)
 {
-    const sl_bound_kernel *kernel;
-    sl_status st = sl_kernel_set_get(b->kernels, id, key, spec, spec_count, &kernel, b->diag);
-    if (st != SL_OK) return st;
     sl_phase *p = sl_step_add(b->step);
     if (!p) return sl_fail(b->diag, SL_ERR_NO_MEMORY, "pass: list of phases");
     p->kernel = kernel;
@@ -25,6 +21,23 @@ sl_status sl_build_phase(sl_builder *b, const char *label, sl_kernel_id id, uint
     memcpy(p->push, push, push_bytes);
     *out = p;
     return SL_OK;
+}
+
+sl_status sl_build_phase(sl_builder *b, const char *label, sl_kernel_id id, uint32_t key,
+                         const uint32_t *spec, uint32_t spec_count, const void *push, size_t push_bytes,
+                         sl_phase **out)
+{
+    const sl_bound_kernel *kernel;
+    sl_status st = sl_kernel_set_get(b->kernels, id, key, spec, spec_count, &kernel, b->diag);
+    return st == SL_OK ? add_phase(b, label, kernel, push, push_bytes, out) : st;
+}
+
+sl_status sl_build_variant(sl_builder *b, const char *label, const sl_variant *variant, const uint32_t *spec,
+                           uint32_t spec_count, const void *push, size_t push_bytes, sl_phase **out)
+{
+    const sl_bound_kernel *kernel;
+    sl_status st = sl_kernel_set_get_variant(b->kernels, variant, spec, spec_count, &kernel, b->diag);
+    return st == SL_OK ? add_phase(b, label, kernel, push, push_bytes, out) : st;
 }
 
 /* A part of the range: `rows` rows of `row_elements` 4-byte elements. */
@@ -75,7 +88,8 @@ static sl_status emit_post_norm(sl_builder *b, const char *label, sl_part part)
     if (!b->m->arch->post_norms) return SL_OK;
     const sl_workspace *w = &b->l->work;
     return sl_emit_norm(
-        b, &(sl_norm){label, sl_build_tensor(b, part), w->t, w->x, w->x, b->h->n_embd, b->shape->n_tokens});
+        b, &(sl_norm){label, sl_build_tensor(b, part), w->t, w->x, w->x, b->h->n_embd,
+                    b->shape->n_tokens, SL_ROWS_F32});
 }
 
 static sl_status emit_qkv(sl_builder *b)
@@ -84,11 +98,15 @@ static sl_status emit_qkv(sl_builder *b)
     const uint32_t t = b->shape->n_tokens;
     const sl_range none = {0, 0};
     sl_status st;
+    const uint32_t format = sl_build_rows_format(b);
+    const sl_product qkv[] = {
+        {"attn_q", sl_build_tensor(b, SL_PART_Q), w->h, w->q, t, false},
+        {"attn_k", sl_build_tensor(b, SL_PART_K), w->h, w->k, t, false},
+        {"attn_v", sl_build_tensor(b, SL_PART_V), w->h, w->v, t, false},
+    };
     SL_TRY(sl_emit_norm(b, &(sl_norm){"attn_norm", sl_build_tensor(b, SL_PART_ATTN_NORM), w->x, w->h, none,
-                                      b->h->n_embd, t}));
-    SL_TRY(sl_emit_product(b, &(sl_product){"attn_q", sl_build_tensor(b, SL_PART_Q), w->h, w->q, t, false}));
-    SL_TRY(sl_emit_product(b, &(sl_product){"attn_k", sl_build_tensor(b, SL_PART_K), w->h, w->k, t, false}));
-    SL_TRY(sl_emit_product(b, &(sl_product){"attn_v", sl_build_tensor(b, SL_PART_V), w->h, w->v, t, false}));
+                                      b->h->n_embd, t, format}));
+    SL_TRY(sl_emit_products(b, qkv, 3, format));
 cleanup:
     return st;
 }
@@ -97,6 +115,8 @@ static sl_status emit_attention_half(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const uint32_t t = b->shape->n_tokens;
+    const sl_product output = {"attn_output", sl_build_tensor(b, SL_PART_O), w->attention,
+                               sl_build_half_block_target(b), t, !b->m->arch->post_norms};
     sl_status st;
     SL_TRY(sl_decode_fused(b) ? sl_emit_decode_qkv(b) : emit_qkv(b));
     SL_TRY(sl_emit_head_norms(b));
@@ -104,11 +124,7 @@ static sl_status emit_attention_half(sl_builder *b)
     SL_TRY(sl_emit_rope(b, "rope_k", w->k, b->h->n_kv_heads));
     SL_TRY(sl_emit_kv_store(b));
     SL_TRY(sl_emit_attention(b));
-    if (sl_decode_fused(b))
-        SL_TRY(sl_emit_decode_o(b));
-    else
-        SL_TRY(sl_emit_product(b, &(sl_product){"attn_output", sl_build_tensor(b, SL_PART_O), w->attention,
-                                                sl_build_half_block_target(b), t, !b->m->arch->post_norms}));
+    SL_TRY(sl_decode_fused(b) ? sl_emit_decode_o(b) : sl_emit_products(b, &output, 1, SL_ROWS_F32));
     SL_TRY(emit_post_norm(b, "attn_post_norm", SL_PART_ATTN_POST_NORM));
 cleanup:
     return st;
@@ -119,23 +135,31 @@ static sl_status emit_ffn_norm(sl_builder *b)
     const sl_workspace *w = &b->l->work;
     const sl_range none = {0, 0};
     return sl_emit_norm(b, &(sl_norm){"ffn_norm", sl_build_tensor(b, SL_PART_FFN_NORM), w->x, w->h, none,
-                                      b->h->n_embd, b->shape->n_tokens});
+                                      b->h->n_embd, b->shape->n_tokens,
+                                      b->m->arch->moe ? SL_ROWS_F32 : sl_build_rows_format(b)});
 }
 
 static sl_status emit_dense(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const uint32_t t = b->shape->n_tokens;
+    const bool gemm = sl_build_gemm(b);
+    const sl_product gate_up[] = {
+        {"ffn_gate", sl_build_tensor(b, SL_PART_GATE), w->h, w->gate, t, false},
+        {"ffn_up", sl_build_tensor(b, SL_PART_UP), w->h, w->up, t, false},
+    };
+    const sl_product down = {"ffn_down", sl_build_tensor(b, SL_PART_DOWN), gemm ? w->act : w->gate,
+                             sl_build_half_block_target(b), t, !b->m->arch->post_norms};
     sl_status st;
     if (sl_decode_fused(b)) return sl_emit_decode_dense(b);
     SL_TRY(emit_ffn_norm(b));
-    SL_TRY(sl_emit_product(
-        b, &(sl_product){"ffn_gate", sl_build_tensor(b, SL_PART_GATE), w->h, w->gate, t, false}));
-    SL_TRY(
-        sl_emit_product(b, &(sl_product){"ffn_up", sl_build_tensor(b, SL_PART_UP), w->h, w->up, t, false}));
-    SL_TRY(sl_emit_act_mul(b, t, b->h->n_ff));
-    SL_TRY(sl_emit_product(b, &(sl_product){"ffn_down", sl_build_tensor(b, SL_PART_DOWN), w->gate,
-                                            sl_build_half_block_target(b), t, !b->m->arch->post_norms}));
+    if (gemm) {
+        SL_TRY(sl_emit_gemm_gated(b, w->h, sl_build_rows_format(b)));
+    } else {
+        SL_TRY(sl_emit_products(b, gate_up, 2, SL_ROWS_F32));
+        SL_TRY(sl_emit_act_mul(b, t, b->h->n_ff, SL_ROWS_F32));
+    }
+    SL_TRY(sl_emit_products(b, &down, 1, gemm ? SL_ROWS_F16 : SL_ROWS_F32));
 cleanup:
     return st;
 }

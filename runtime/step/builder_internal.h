@@ -3,6 +3,7 @@
  *   builder.c    layers and the whole pass; where tensors are
  *   decode.c     the products of a decode step, fused with their surroundings
  *   products.c   embeddings, norms, products with weights, activations
+ *   gemm.c       products of many tokens in two phases
  *   attention.c  from q, k, v to the attention's output
  *   moe.c        mixture of experts
  *   output.c     from the last layer to a token
@@ -22,12 +23,16 @@ typedef struct sl_builder {
     sl_diag *diag;
     uint32_t layer; /* current, or SL_NO_LAYER */
     uint32_t stage; /* latest stage of streamed weights that was needed */
+    uint32_t decoded_group; /* gemm.c: latest group of matrices that was decoded, counted from 1 */
 } sl_builder;
 
 /* Appends a phase of kernel (id, key) with its push block; the caller adds what it reads and writes. */
 sl_status sl_build_phase(sl_builder *b, const char *label, sl_kernel_id id, uint32_t key,
                          const uint32_t *spec, uint32_t spec_count, const void *push, size_t push_bytes,
                          sl_phase **out);
+/* The same of one given variant. */
+sl_status sl_build_variant(sl_builder *b, const char *label, const sl_variant *variant, const uint32_t *spec,
+                           uint32_t spec_count, const void *push, size_t push_bytes, sl_phase **out);
 /* A part of the range: `rows` rows of `row_elements` 4-byte elements. */
 sl_range sl_build_rows_of(sl_range whole, uint64_t rows, uint64_t row_elements);
 const sl_model_tensor *sl_build_tensor(const sl_builder *b, sl_part part);
@@ -48,6 +53,15 @@ typedef struct sl_product {
 } sl_product;
 
 sl_status sl_emit_product(sl_builder *b, const sl_product *o);
+/* Products of the same x, of matrices of the layer: by gemm where this pass uses it. x_format: SL_ROWS_*. */
+sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format);
+
+/* gemm.c: does this pass use it; what norms write for products then. */
+bool sl_build_gemm(const sl_builder *b);
+uint32_t sl_build_rows_format(const sl_builder *b);
+sl_status sl_emit_gemm_group(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format);
+/* work.act = act(gate . h) * (up . h), rows of F16 */
+sl_status sl_emit_gemm_gated(sl_builder *b, sl_range h, uint32_t h_format);
 
 typedef struct sl_norm {
     const char *label;
@@ -55,11 +69,14 @@ typedef struct sl_norm {
     sl_range x, y;
     sl_range after; /* added to the result; empty: nothing */
     uint32_t n, rows;
+    uint32_t format; /* of y: SL_ROWS_* */
 } sl_norm;
 
 sl_status sl_emit_norm(sl_builder *b, const sl_norm *o);
 sl_status sl_emit_embedding(sl_builder *b);
-sl_status sl_emit_act_mul(sl_builder *b, uint64_t rows, uint32_t n);
+/* From work.gate and work.up: to work.gate (SL_ROWS_F32), or to work.act (SL_ROWS_F16). */
+sl_status sl_emit_act_mul(sl_builder *b, uint64_t rows, uint32_t n, uint32_t format);
+uint32_t sl_build_act(const sl_builder *b); /* SL_ACT_* */
 sl_status sl_emit_head_norms(sl_builder *b);
 sl_status sl_emit_rope(sl_builder *b, const char *label, sl_range x, uint32_t n_heads);
 sl_status sl_emit_kv_store(sl_builder *b);

@@ -27,6 +27,12 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     at = place(&w->partial, at, (uint64_t)limits->splits * h->n_heads * (h->head_dim + 2u), 4);
     at = place(&w->gate, at, t * ff, 4);
     at = place(&w->up, at, t * SL_MAX(ff, h->n_embd), 4); /* or normed rows of x */
+    const bool gemm = limits->gemm_format != SL_ROWS_F32;
+    /* An element takes 2 bytes at most, and so a row of 16 and more elements with its scale, too. */
+    at = place(&w->operand, at, gemm ? t * SL_MAX(SL_MAX(q, h->n_embd), h->n_ff) : 0, 2);
+    at = place(&w->act, at, gemm ? t * h->n_ff : 0, 2);
+    at = place(&w->decoded_even, at, limits->decoded_bytes[0], 1);
+    at = place(&w->decoded_odd, at, limits->decoded_bytes[1], 1);
     at = place(&w->router, at, t * h->n_experts, 4);
     at = place(&w->route_ids, at, t * h->n_used, 4);
     at = place(&w->route_weights, at, t * h->n_used, 4);

@@ -17,6 +17,8 @@
 typedef struct sl_limits {
     uint32_t tokens, outputs, sessions, pages_per_session;
     uint32_t splits; /* key splits of a decode step of one token */
+    uint32_t gemm_format; /* gemm.h: rows that products of many tokens read; SL_ROWS_F32: they read the file's blocks */
+    uint64_t decoded_bytes[2];
 } sl_limits;
 
 /* Ranges in the workspace. [T] tokens, [O] outputs. f32 unless said otherwise. */
@@ -31,6 +33,10 @@ typedef struct sl_limits {
     X(partial)       /* [tokens * splits of a decode step][H][D + 2] */                                      \
     X(gate)          /* [T][n_ff], or [T][n_used][n_expert_ff] */                                            \
     X(up)            /* the same */                                                                          \
+    X(operand)       /* [T][the longest row] activations in limits.gemm_format, where their producer writes another */       \
+    X(act)           /* [T][n_ff] f16: activated gate times up, for gemm */                                  \
+    X(decoded_even)  /* limits.decoded_bytes: weights in limits.gemm_format */                               \
+    X(decoded_odd)                                                                                           \
     X(router)        /* [T][n_experts] */                                                                    \
     X(route_ids)     /* [T][n_used] u32 */                                                                   \
     X(route_weights) /* [T][n_used] */                                                                       \

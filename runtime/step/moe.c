@@ -95,7 +95,7 @@ sl_status sl_emit_moe(sl_builder *b)
     SL_TRY(sl_emit_route(b));
     SL_TRY(emit_experts(b, "moe_gate", SL_PART_GATE_EXPERTS, w->h, false, w->gate));
     SL_TRY(emit_experts(b, "moe_up", SL_PART_UP_EXPERTS, w->h, false, w->up));
-    SL_TRY(sl_emit_act_mul(b, (uint64_t)t * b->h->n_used, b->h->n_expert_ff));
+    SL_TRY(sl_emit_act_mul(b, (uint64_t)t * b->h->n_used, b->h->n_expert_ff, SL_ROWS_F32));
     SL_TRY(emit_experts(b, "moe_down", SL_PART_DOWN_EXPERTS, w->gate, true, w->expert_out));
     SL_TRY(emit_moe_combine(b, sl_build_half_block_target(b), !b->m->arch->post_norms));
 cleanup:

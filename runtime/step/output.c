@@ -26,7 +26,7 @@ sl_status sl_emit_logits(sl_builder *b)
     sl_phase_writes(p, sl_build_rows_of(w->out_x, rows, n));
     if (fused) return sl_emit_decode_logits(b, w->out_x, rows);
     SL_TRY(sl_emit_norm(b, &(sl_norm){"output_norm", sl_build_tensor(b, SL_PART_OUTPUT_NORM), w->out_x,
-                                      w->out_h, none, n, rows}));
+                                      w->out_h, none, n, rows, SL_ROWS_F32}));
     const sl_model_tensor *out = sl_build_tensor(b, b->m->tied_output ? SL_PART_EMBED : SL_PART_OUTPUT);
     SL_TRY(sl_emit_product(b, &(sl_product){"output", out, w->out_h, w->logits, rows, false}));
 cleanup:

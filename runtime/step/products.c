@@ -51,6 +51,15 @@ sl_status sl_emit_product(sl_builder *b, const sl_product *o)
     return SL_OK;
 }
 
+sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format)
+{
+    if (sl_build_gemm(b)) return sl_emit_gemm_group(b, products, count, x_format);
+    sl_status st = SL_OK;
+    for (uint32_t i = 0; i < count && st == SL_OK; i++)
+        st = sl_emit_product(b, &products[i]);
+    return st;
+}
+
 sl_status sl_emit_norm(sl_builder *b, const sl_norm *o)
 {
     const bool after = o->after.end > o->after.begin;
@@ -63,10 +72,11 @@ sl_status sl_emit_norm(sl_builder *b, const sl_norm *o)
         .rows = o->rows,
         .x_stride = o->n,
         .y_stride = o->n,
+        .format = o->format,
         .eps = b->h->norm_eps,
     };
     sl_phase *p;
-    sl_status st = sl_build_phase(b, o->label, SL_K_rms_norm, 0, NULL, 0, &push, sizeof push, &p);
+    sl_status st = sl_build_phase(b, o->label, SL_K_rms_norm, o->format, NULL, 0, &push, sizeof push, &p);
     if (st != SL_OK) return st;
     sl_phase_reads(p, sl_build_rows_of(o->x, o->rows, o->n));
     if (after) sl_phase_reads(p, sl_build_rows_of(o->after, o->rows, o->n));
@@ -112,25 +122,32 @@ sl_status sl_emit_embedding(sl_builder *b)
     return SL_OK;
 }
 
-sl_status sl_emit_act_mul(sl_builder *b, uint64_t rows, uint32_t n)
+uint32_t sl_build_act(const sl_builder *b)
+{
+    return b->m->arch->activation == SL_ACTIVATION_GELU ? SL_ACT_GELU : SL_ACT_SILU;
+}
+
+sl_status sl_emit_act_mul(sl_builder *b, uint64_t rows, uint32_t n, uint32_t format)
 {
     const sl_workspace *w = &b->l->work;
+    const sl_range y = format == SL_ROWS_F32 ? w->gate : w->act;
     const struct sl_push_act_mul push = {
         .gate = w->gate.begin,
         .up = w->up.begin,
-        .y = w->gate.begin,
+        .y = y.begin,
         .n = n,
         .rows = (uint32_t)rows,
         .gate_stride = n,
         .up_stride = n,
         .y_stride = n,
-        .act = b->m->arch->activation == SL_ACTIVATION_GELU ? SL_ACT_GELU : SL_ACT_SILU,
+        .act = sl_build_act(b),
+        .format = format,
     };
     sl_phase *p;
-    sl_status st = sl_build_phase(b, "act_mul", SL_K_act_mul, 0, NULL, 0, &push, sizeof push, &p);
+    sl_status st = sl_build_phase(b, "act_mul", SL_K_act_mul, format, NULL, 0, &push, sizeof push, &p);
     if (st != SL_OK) return st;
     sl_phase_reads(p, sl_build_rows_of(w->gate, rows, n));
     sl_phase_reads(p, sl_build_rows_of(w->up, rows, n));
-    sl_phase_writes(p, sl_build_rows_of(w->gate, rows, n));
+    sl_phase_writes(p, sl_build_rows_of(y, rows, n));
     return SL_OK;
 }

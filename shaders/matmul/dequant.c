@@ -21,7 +21,7 @@ static uint32_t decode(const struct sl_push_dequant *p, uint64_t r, uint32_t k, 
 
 static void dequant_row(const struct sl_push_dequant *p, uint64_t r)
 {
-    uint8_t *y = (uint8_t *)sl_host(p->y) + r * sl_rows_bytes(SL_ROWS_F16, p->n_k);
+    uint8_t *y = (uint8_t *)sl_host(p->y) + (p->first_row + r) * sl_rows_bytes(SL_ROWS_F16, p->n_k);
     float strip[STRIP];
     for (uint32_t k = 0; k < p->n_k; k += STRIP) {
         const uint32_t count = decode(p, r, k, strip);
@@ -39,7 +39,7 @@ static uint32_t decode_rotated(const struct sl_push_dequant *p, uint64_t r, uint
 /* Twice over the row: for its largest element, then to write it. */
 static void rotate_row(const struct sl_push_dequant *p, uint64_t r)
 {
-    int8_t *y = (int8_t *)sl_host(p->y) + r * p->n_k;
+    int8_t *y = (int8_t *)sl_host(p->y) + (p->first_row + r) * p->n_k;
     float strip[STRIP], most = 0;
     for (uint32_t k = 0; k < p->n_k; k += STRIP) {
         const uint32_t count = decode_rotated(p, r, k, strip);
@@ -47,7 +47,7 @@ static void rotate_row(const struct sl_push_dequant *p, uint64_t r)
             most = fmaxf(most, fabsf(strip[i]));
     }
     const float d = most / 127, inverse = d > 0 ? 1 / d : 0;
-    sl_s8_scales(sl_host(p->y), p->n_rows, p->n_k)[r] = d;
+    sl_s8_scales(sl_host(p->y), p->all_rows, p->n_k)[p->first_row + r] = d;
     for (uint32_t k = 0; k < p->n_k; k += STRIP) {
         const uint32_t count = decode_rotated(p, r, k, strip);
         for (uint32_t i = 0; i < count; i++)

@@ -42,7 +42,7 @@ void main()
         [[unroll]] for (uint which = 0u; which < CHUNK_RUNS; which++) {
             const uint v = chunk_k(i, which) / 8u;
             const uint vectors = item < items ? min(row_vectors - v, 2u) : 0u;
-            put_runs(chunk_run(chunk, which), r * row_vectors + v, vectors);
+            put_runs(chunk_run(chunk, which), (p.first_row + r) * row_vectors + v, vectors);
         }
     }
 }

@@ -107,7 +107,7 @@ void main()
         uvec4 words;
         [[unroll]] for (uint i = 0u; i < 4u; i++)
             words[i] = bytes_of(mine[n].v[2u * i], mine[n].v[2u * i + 1u], inverse);
-        U32x4(p.y).at[r * runs + j] = words;
+        U32x4(p.y).at[(p.first_row + r) * runs + j] = words;
     }
-    if (gl_LocalInvocationIndex == 0u) F32(offset_mul(p.y, p.n_rows, p.n_k)).at[r] = d;
+    if (gl_LocalInvocationIndex == 0u) F32(offset_mul(p.y, p.all_rows, p.n_k)).at[p.first_row + r] = d;
 }

@@ -238,6 +238,54 @@ static void test_int8_activations(void **state)
     golden_free(&g);
 }
 
+/* ---- products of many tokens in two phases ---- */
+
+#define KL_MAX_S8 5e-3
+
+/* The same logits when matrices are decoded to rows of `format` first, also by devices that would not. */
+static void check_gemm(const golden_case *c, uint32_t format, double kl_max)
+{
+    const char *path = model_of(c);
+    golden g;
+    char why[256];
+    figures f = {0};
+    if (c->real && sl_test_device_is_cpu()) {
+        print_message("skipped: the C sides of these kernels are written to be read\n");
+        skip();
+    }
+    if (!golden_read(sl_test_golden_path(c->golden), &g, why, sizeof why)) fail_msg("%s", why);
+    const sl_engine_options options = {
+        .context_tokens = CONTEXT, .batch_tokens = 2 * BATCH, .max_outputs = 2 * BATCH};
+    sl_engine_hooks.gemm_format = format;
+    sl_engine *engine = sl_test_engine_open(path, &options);
+    sl_engine_hooks.gemm_format = SL_ROWS_F32;
+    if (engine->limits.gemm_format != format) {
+        sl_engine_close(engine);
+        golden_free(&g);
+        print_message("skipped: the device has no kernels for it\n");
+        skip();
+    }
+    const uint32_t positions = g.prompts[0].n_tokens;
+    assert_true(positions > BATCH);
+    check_logits(engine, &g, 0, limited(c) ? SL_MIN(positions, 2 * BATCH) : positions, &f);
+    print_message("%s, rows of format %u: mean KL %.3g (most %.3g) over %u positions, top-1 agreement %.2f %%\n",
+                  c->golden, format, f.kl_sum / f.positions, f.kl_max, f.positions,
+                  100.0 * f.agreeing / f.positions);
+    assert_true(f.kl_sum / f.positions <= kl_max);
+    sl_engine_close(engine);
+    golden_free(&g);
+}
+
+static void test_gemm_f16(void **state)
+{
+    check_gemm(*state, SL_ROWS_F16, KL_MAX);
+}
+
+static void test_gemm_s8(void **state)
+{
+    check_gemm(*state, SL_ROWS_S8, KL_MAX_S8);
+}
+
 /* ---- streaming ---- */
 
 static uint64_t file_bytes(const char *path)
@@ -393,6 +441,10 @@ int main(void)
         CASE(test_smallest_budget, 5),  CASE(test_int8_activations, 0), CASE(test_int8_activations, 1),
         CASE(test_int8_activations, 2), CASE(test_int8_activations, 3), CASE(test_int8_activations, 4),
         CASE(test_int8_activations, 5), CASE(test_int8_activations, 6),
+        CASE(test_gemm_f16, 0),         CASE(test_gemm_f16, 1),         CASE(test_gemm_f16, 2),
+        CASE(test_gemm_f16, 4),         CASE(test_gemm_f16, 5),         CASE(test_gemm_f16, 6),
+        CASE(test_gemm_s8, 0),          CASE(test_gemm_s8, 1),          CASE(test_gemm_s8, 2),
+        CASE(test_gemm_s8, 4),          CASE(test_gemm_s8, 5),          CASE(test_gemm_s8, 6),
     };
     const char *only = getenv("SLUICE_TEST_FILTER"); /* "test_golden 5", with * and ? */
     if (only) cmocka_set_test_filter(only);

@@ -13,6 +13,9 @@ typedef struct rows_case {
     uint32_t blocks, tail, rows;
 } rows_case;
 
+/* Rows of the matrix before and after those that a case writes. */
+enum { BEFORE = 3, AFTER = 2 };
+
 /* Returns the weights. */
 static void *fill_rows(sl_kernel_case *c, const rows_case *k, uint32_t type, uint32_t format)
 {
@@ -20,12 +23,17 @@ static void *fill_rows(sl_kernel_case *c, const rows_case *k, uint32_t type, uin
     sl_weight_block(type, &weights, &bytes);
     const uint32_t n_k = weights == 1 ? k->blocks * 32 + k->tail : k->blocks * weights, rows = k->rows;
     struct sl_push_dequant *p = (struct sl_push_dequant *)c->push;
-    *p = (struct sl_push_dequant){
-        .n_k = n_k, .n_rows = rows, .row_bytes = sl_gen_row_bytes(type, n_k), .weight_type = type};
+    const uint32_t before = rows > 1 ? BEFORE : 0, all = before + rows + (rows > 1 ? AFTER : 0);
+    *p = (struct sl_push_dequant){.n_k = n_k,
+                                  .n_rows = rows,
+                                  .row_bytes = sl_gen_row_bytes(type, n_k),
+                                  .weight_type = type,
+                                  .first_row = before,
+                                  .all_rows = all};
     void *w = sl_case_operand_add(c, offsetof(struct sl_push_dequant, w), SL_CASE_IN, SL_CASE_BYTES,
                                   (uint64_t)p->row_bytes * rows);
     sl_gen_weights(c, type, w, rows, n_k);
-    sl_case_rows_add(c, offsetof(struct sl_push_dequant, y), SL_CASE_OUT, format, rows, n_k, n_k);
+    sl_case_rows_add(c, offsetof(struct sl_push_dequant, y), SL_CASE_IN | SL_CASE_OUT, format, all, n_k, n_k);
     snprintf(c->name, sizeof c->name, "n_k=%u rows=%u", n_k, rows);
     return w;
 }
