@@ -26,6 +26,26 @@ uint run_count(uint n_k) { return (n_k + 15u) / 16u; }
 // d * q + m for 16 unsigned bytes q. A byte below an exponent of 0x64 is the half 1024 + q: exact, and on most devices
 // cheaper than an integer conversion. The 1024 is taken off within the same fma; the rounding of m - 1024 d is 2^-15 of
 // a quantization step.
+#ifdef RUN_HALVES // of quants, for who takes halves: elements (0, 2), (1, 3), (4, 6), (5, 7), ...
+struct HalfRun {
+    f16vec2 v[8];
+};
+
+HalfRun run_from_bytes(uvec4 q, float d, float m)
+{
+    HalfRun run;
+    const f16vec2 scale = f16vec2(d), base = f16vec2(m);
+    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+        const f16vec2 even = unpackFloat2x16((q[i] & 0x00ff00ffu) | 0x64006400u) - f16vec2(1024.0);
+        const f16vec2 odd = unpackFloat2x16(((q[i] >> 8) & 0x00ff00ffu) | 0x64006400u) - f16vec2(1024.0);
+        run.v[2u * i] = fma(even, scale, base);
+        run.v[2u * i + 1u] = fma(odd, scale, base);
+    }
+    return run;
+}
+#define QUANT_RUN HalfRun
+#else
+#define QUANT_RUN Run
 Run run_from_bytes(uvec4 q, float d, float m)
 {
     Run run;
@@ -37,6 +57,7 @@ Run run_from_bytes(uvec4 q, float d, float m)
     }
     return run;
 }
+#endif
 
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer U32x2 { uvec2 at[]; };
 
@@ -102,7 +123,7 @@ Chunk chunk_load(Row row, uint i, uint n_k)
     return c;
 }
 
-Run chunk_run(Chunk c, uint which)
+QUANT_RUN chunk_run(Chunk c, uint which)
 {
     const vec2 dm = unpackHalf2x16(c.head.x);
     const uint shift = (c.pair & 1u) * 16u + which * 8u;
@@ -158,7 +179,7 @@ Chunk chunk_load(Row row, uint i, uint n_k)
     return c;
 }
 
-Run chunk_run(Chunk c, uint which)
+QUANT_RUN chunk_run(Chunk c, uint which)
 {
     const uvec4 q = ((c.low >> (4u * which)) & 0x0f0f0f0fu) | (((c.high >> (c.shift + 4u * which)) & 0x03030303u) << 4);
     const float d = which == 0u ? c.d0 : c.d1;
@@ -206,7 +227,7 @@ Chunk chunk_load(Row row, uint i, uint n_k)
     return c;
 }
 
-Run chunk_run(Chunk c, uint which)
+QUANT_RUN chunk_run(Chunk c, uint which)
 {
     uvec4 q = (c.q >> (4u * which)) & 0x0f0f0f0fu;
 #if SL_KEY == 6
@@ -242,7 +263,7 @@ Chunk chunk_load(Row row, uint i, uint n_k)
     return c;
 }
 
-Run chunk_run(Chunk c, uint which)
+QUANT_RUN chunk_run(Chunk c, uint which)
 {
     const uvec4 q = which == 0u ? c.q0 : c.q1;
     return run_from_bytes(q ^ 0x80808080u, c.d, -128.0 * c.d);
