@@ -241,7 +241,7 @@ static int run(int argc, char **argv)
          "work so long before measuring, for the device's clock (800)"},
         {0, "batch", "N", OPTION_UINT, &o.batch, "prompt tokens computed at once (512)"},
         {0, "device", "NAME", OPTION_STRING, &o.device, "cpu, vulkan, vulkan:N, or part of a device's name"},
-        {0, "activations", "TYPE", OPTION_STRING, &o.activations, "of decode steps: auto, q8 (int8), f32"},
+        {0, "activations", "TYPE", OPTION_STRING, &o.activations, "auto, q8 (int8, of prompts too), f32"},
         {0, "vram", "SIZE", OPTION_SIZE, &o.vram, "most memory on the device, as 4G or 512M"},
         {0, "io", "ENGINE", OPTION_STRING, &o.io, "auto, io_uring, threads"},
         {0, "no-ceilings", NULL, OPTION_FLAG, &o.no_ceilings,

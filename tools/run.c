@@ -235,7 +235,7 @@ static int run(int argc, char **argv)
         {0, "special", NULL, OPTION_FLAG, &o.special,
          "text like <|im_start|> in the prompt means the control token"},
         {0, "device", "NAME", OPTION_STRING, &o.device, "cpu, vulkan, vulkan:N, or part of a device's name"},
-        {0, "activations", "TYPE", OPTION_STRING, &o.activations, "of decode steps: auto, q8 (int8), f32"},
+        {0, "activations", "TYPE", OPTION_STRING, &o.activations, "auto, q8 (int8, of prompts too), f32"},
         {0, "vram", "SIZE", OPTION_SIZE, &o.vram,
          "most memory on the device, as 4G or 512M (0: no limit); the rest is streamed"},
         {0, "io", "ENGINE", OPTION_STRING, &o.io, "auto, io_uring, threads"},

@@ -11,6 +11,7 @@
 
 #define DEFAULT_CONTEXT_TOKENS 4096u
 #define DEFAULT_BATCH_TOKENS   512u
+#define LARGE_BATCH_TOKENS     2048u
 #define SMALL_CONTEXT_TOKENS   512u
 #define SMALL_BATCH_TOKENS     32u
 #define SESSIONS_MAX           4096u
@@ -194,7 +195,11 @@ static void choose_defaults(sl_engine *e)
                    o->context_tokens, usual);
     }
     if (!o->batch_tokens) {
-        o->batch_tokens = DEFAULT_BATCH_TOKENS;
+        /* Decoding weights for a large product is paid once a batch. */
+        const sl_device_caps *caps = &sl_device_get_info(e->device)->caps;
+        o->batch_tokens = sl_caps_have(caps, SL_CAP_MATRIX_2) ? LARGE_BATCH_TOKENS : DEFAULT_BATCH_TOKENS;
+        while (o->batch_tokens > DEFAULT_BATCH_TOKENS && workspace_bytes(e, o->batch_tokens) > budget / 64)
+            o->batch_tokens /= 2;
         while (o->batch_tokens > SMALL_BATCH_TOKENS && workspace_bytes(e, o->batch_tokens) > budget / 8)
             o->batch_tokens /= 2;
     }
@@ -211,7 +216,7 @@ static void choose_gemm(sl_engine *e)
         sl_gemm_set(&e->model, caps, sl_engine_hooks.gemm_format, &e->limits);
         return;
     }
-    sl_gemm_choose(&e->model, caps, true, &with);
+    sl_gemm_choose(&e->model, caps, e->q8_activations, &with);
     const uint64_t budget = device_budget(e);
     const uint64_t bytes = e->model.bytes + sl_workspace_lay_out(&e->model, &with, 0, &unused) +
                            sl_kv_bytes(&e->model.h, with.sessions, e->options.context_tokens);
@@ -409,7 +414,11 @@ static void name_matmul_path(sl_engine *e)
     const sl_device_info *info = sl_device_get_info(e->device);
     const sl_model_tensor *q = sl_model_find(&e->model, SL_PART_Q, 0);
     const sl_variant *v = sl_variant_select(SL_K_matmul, (uint32_t)q->file->type, &info->caps);
-    if (sl_caps_have(&info->caps, SL_CAP_HOST_FN))
+    const sl_variant *gemm = sl_variant_select(SL_K_gemm, e->limits.gemm_format, &info->caps);
+    if (gemm)
+        snprintf(e->matmul_path, sizeof e->matmul_path, "%s rows, cooperative matrix%s",
+                 e->limits.gemm_format == SL_ROWS_S8 ? "int8" : "f16", gemm->matrix ? "" : " of a workgroup");
+    else if (sl_caps_have(&info->caps, SL_CAP_HOST_FN))
         snprintf(e->matmul_path, sizeof e->matmul_path, "host");
     else if (v && v->matrix)
         snprintf(e->matmul_path, sizeof e->matmul_path, "cooperative matrix %ux%ux%u", v->matrix >> 16,

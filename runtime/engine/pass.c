@@ -14,7 +14,17 @@ static uint32_t round_up_power(uint32_t n)
     return p;
 }
 
-/* Few recordings serve all batch sizes: up to SL_MATVEC_COLUMNS_MAX rows exactly, powers of two above. */
+#define TILE_TOKENS 128u /* of matrix kernels */
+
+/* Powers of two up to 256, then multiples of a tile, then eighths of a power of two: the end of a long prompt is padded
+ * by an eighth at most. */
+static uint32_t round_up_batch(uint32_t n)
+{
+    const uint32_t power = round_up_power(n), step = SL_MAX(SL_MIN(power, TILE_TOKENS), power / 8);
+    return (n + step - 1) / step * step;
+}
+
+/* Few recordings serve all batch sizes: up to SL_MATVEC_COLUMNS_MAX rows exactly, rounded up above. */
 static sl_shape shape_for(const sl_engine *e, const sl_pass_input *in)
 {
     sl_shape s = {
@@ -22,7 +32,7 @@ static sl_shape shape_for(const sl_engine *e, const sl_pass_input *in)
     s.gather = s.n_outputs != s.n_tokens;
     for (uint32_t i = 0; i < s.n_outputs; i++)
         s.gather |= in->out_index[i] != i;
-    if (s.n_tokens > SL_MATVEC_COLUMNS_MAX) s.n_tokens = SL_MIN(round_up_power(s.n_tokens), e->limits.tokens);
+    if (s.n_tokens > SL_MATVEC_COLUMNS_MAX) s.n_tokens = SL_MIN(round_up_batch(s.n_tokens), e->limits.tokens);
     if (s.n_outputs > SL_MATVEC_COLUMNS_MAX)
         s.n_outputs = SL_MIN(round_up_power(s.n_outputs), e->limits.outputs);
     if (s.n_tokens <= SL_MATVEC_COLUMNS_MAX) s.prefill = false; /* attention_decode takes tokens one by one */

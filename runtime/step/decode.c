@@ -236,7 +236,7 @@ sl_status sl_emit_decode_dense(sl_builder *b)
         static const char *const labels[] = {"ffn_gate", "ffn_up"};
         const sl_range y[] = {w->gate, w->up};
         SL_TRY(emit_shared(b, "ffn_norm", &x, 2, labels, weights, y));
-        SL_TRY(sl_emit_act_mul(b, rows, b->h->n_ff));
+        SL_TRY(sl_emit_act_mul(b, rows, b->h->n_ff, SL_ROWS_F32));
         inner.input = SL_INPUT_PLAIN;
     }
     SL_TRY(emit_plain(b, "ffn_down", "ffn_rows", &inner, down, rows, sl_build_half_block_target(b),

@@ -76,39 +76,61 @@ void sl_grid_gemm_gated(const void *push, const sl_variant *variant, const uint3
     sl_grid_gemm(push, variant, spec, groups);
 }
 
+/* Does no tile reach beyond the matrix? */
+static bool is_whole(const struct sl_push_gemm *push, const sl_variant *v)
+{
+    return push->n_out % v->tile_x == 0 && push->n_tokens % v->tile_y == 0 && push->n_k % DEPTH_MOST == 0;
+}
+
 void sl_gemm_spec(const struct sl_push_gemm *push, const sl_variant *variant, uint32_t spec[SL_GEMM_SPECS])
 {
-    const bool whole =
-        push->n_out % variant->tile_x == 0 && push->n_tokens % variant->tile_y == 0 && push->n_k % DEPTH_MOST == 0;
     spec[0] = push->n_out;
     spec[1] = push->n_k;
     spec[2] = push->y_stride;
-    spec[3] = whole ? 0 : 1;
+    spec[3] = is_whole(push, variant) ? 0 : 1;
     spec[4] = push->act;
 }
 
-/* Tiles of one size run in waves of one a compute unit; a large tile makes more of a multiplication, but the last wave
- * may be all but empty. rate: TFLOP/s of a whole device full of such tiles, measured on an H100 in 4096 x 4096 x 14336. */
+/* TFLOP/s of a device full of tiles of this size, measured on an H100 with 4096 tokens and 14336 x 4096 weights; of
+ * matrices of a subgroup there is one size only. */
 static double rate_of(const sl_variant *v)
 {
-    const uint32_t area = v->tile_x * v->tile_y;
-    return area >= 256 * 128 ? 304 : area >= 128 * 128 ? 262 : area >= 64 * 64 ? 141 : 30;
+    static const struct {
+        sl_kernel_id kernel;
+        uint32_t format, rows;
+        double rate;
+    } rates[] = {
+        {SL_K_gemm, SL_ROWS_F16, 256, 300},       {SL_K_gemm, SL_ROWS_F16, 128, 262},
+        {SL_K_gemm, SL_ROWS_F16, 64, 141},        {SL_K_gemm, SL_ROWS_S8, 256, 547},
+        {SL_K_gemm, SL_ROWS_S8, 128, 527},        {SL_K_gemm, SL_ROWS_S8, 64, 233},
+        {SL_K_gemm_gated, SL_ROWS_F16, 128, 310}, {SL_K_gemm_gated, SL_ROWS_F16, 112, 282},
+        {SL_K_gemm_gated, SL_ROWS_S8, 128, 667},
+    };
+    for (size_t i = 0; i < SL_COUNTOF(rates); i++)
+        if (v->kernel == rates[i].kernel && v->key == rates[i].format && v->tile_x == rates[i].rows)
+            return rates[i].rate;
+    return 1;
+}
+
+#define CLAMPED_COST 1.8 /* times that of a tile without clamps */
+
+/* Tiles run in waves of one a compute unit. A large tile makes more of a multiplication, but the last wave may be all but
+ * empty. */
+static double cost_of(const struct sl_push_gemm *push, const sl_variant *v, uint32_t units)
+{
+    const uint64_t tiles = sl_div_up(push->n_out, v->tile_x) * sl_div_up(push->n_tokens, v->tile_y);
+    const double tile = (double)v->tile_x * v->tile_y / rate_of(v);
+    return (double)sl_div_up(tiles, units) * tile * (is_whole(push, v) ? 1 : CLAMPED_COST);
 }
 
 const sl_variant *sl_gemm_select(sl_kernel_id kernel, const struct sl_push_gemm *push, const sl_device_caps *caps)
 {
     const uint32_t units = caps->compute_units ? caps->compute_units : 32;
     const sl_variant *best = NULL, *first = sl_variant_select(kernel, push->format, caps);
-    double least = 0;
     for (const sl_variant *v = first; v && v < sl_variants + sl_variant_count; v++) {
-        if (v->kernel != kernel || v->key != push->format || v->needs != first->needs ||
-            !sl_variant_usable(v, caps, NULL))
-            continue;
-        const uint64_t tiles = sl_div_up(push->n_out, v->tile_x) * sl_div_up(push->n_tokens, v->tile_y);
-        const double cost = (double)sl_div_up(tiles, units) * v->tile_x * v->tile_y / rate_of(v);
-        if (best && cost >= least) continue;
-        best = v;
-        least = cost;
+        const bool rival = v->kernel == kernel && v->key == push->format && v->needs == first->needs;
+        if (!rival || !sl_variant_usable(v, caps, NULL)) continue;
+        if (!best || cost_of(push, v, units) < cost_of(push, best, units)) best = v;
     }
     return best;
 }
