@@ -31,16 +31,15 @@ typedef uint64_t sl_addr;
 #define SL_TOPK_MAX           256u
 #define SL_MATVEC_COLUMNS_MAX 8u
 
-/* Formats of activation rows of n elements: what a kernel that makes rows can write. Strides stay in elements.
- *   SL_ROWS_F32  4 n bytes
- *   SL_ROWS_F16  2 n bytes, to nearest; beyond the range of f16: the largest finite value
- *   SL_ROWS_Q8   n int8, then n / 32 pairs of f32 (d, d * sum of the block's int8): of each block of 32, d =
- *                max |x| / 127 and int8 = round(x / d). n is a multiple of 32; a row has n + n / 4 bytes.
- *   SL_ROWS_S8   m rows as a whole: m n int8, then m f32 d. Each row is first rotated: blocks of B elements are
- *                multiplied by the Hadamard matrix of that size over sqrt(B), B = the largest power of two that divides
- *                n, 256 at most; then d = max |x| / 127 of the row and int8 = round(x / d). Products of two rows stay
- *                what they were, since the matrix is orthogonal, and an outlier no longer takes the precision of its
- *                row: it is spread over its block. n is a multiple of 16.
+/* Formats of activation rows of n elements: what a kernel that makes rows can write. Strides stay in
+ * elements. SL_ROWS_F32  4 n bytes SL_ROWS_F16  2 n bytes, to nearest; beyond the range of f16: the largest
+ * finite value SL_ROWS_Q8   n int8, then n / 32 pairs of f32 (d, d * sum of the block's int8): of each block
+ * of 32, d = max |x| / 127 and int8 = round(x / d). n is a multiple of 32; a row has n + n / 4 bytes.
+ *   SL_ROWS_S8   m rows as a whole: m n int8, then m f32 d. Each row is first rotated: blocks of B elements
+ * are multiplied by the Hadamard matrix of that size over sqrt(B), B = the largest power of two that divides
+ *                n, 256 at most; then d = max |x| / 127 of the row and int8 = round(x / d). Products of two
+ * rows stay what they were, since the matrix is orthogonal, and an outlier no longer takes the precision of
+ * its row: it is spread over its block. n is a multiple of 16.
  */
 #define SL_ROWS_F32 0
 #define SL_ROWS_F16 1
@@ -59,8 +58,9 @@ struct sl_push_embed {
 
 /* v = x[r][:] + before[r][:] (before may be 0); sum[r][:] = v where sum is given (it may be x or before);
  * y[r][:] = v / sqrt(mean(v^2) + eps) * weight[:] + after[r][:] (weight 0: ones; after 0: nothing).
- * before, sum: stride x_stride; after: f32, stride y_stride. y may be x where it is f32. The key is the format
- * of y (SL_ROWS_*), and format says it again for the C side; Q8 takes x at multiples of 16 bytes and strides of
+ * before, sum: stride x_stride; after: f32, stride y_stride. y may be x where it is f32. The key is the
+ * format of y (SL_ROWS_*), and format says it again for the C side; Q8 takes x at multiples of 16 bytes and
+ * strides of
  * 4. Source: Zhang & Sennrich 2019. */
 struct sl_push_rms_norm {
     sl_addr x, weight, before, sum, after, y;
@@ -77,14 +77,15 @@ struct sl_push_matmul {
     uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes, weight_type;
 };
 
-/* Products of a decode step, with what stands before and after them in the layer. With x' the input as `input` says:
- *   matvec_fused: y[t][r] = w[r] . x'[t] + add[t][r]        matvec_gated: y[t][r] = act(w[r] . x'[t]) * (w2[r] . x'[t])
- * Input (specialization constant): SL_INPUT_ROWS: x' = x, rows of Q8 where the weights are quantized, of F32 where
- * they are floats; SL_INPUT_PLAIN: x is F32, and quantized first where the weights are; SL_INPUT_NORM: the same after
- * rms_norm with weights `norm` and eps. y is F32, or Q8 (matvec_gated, n_out and
- * ROWS_GROUP multiples of 32). add has y's stride and may be y. Everything else is a specialization constant (SL_FUSED_*).
- * x_stride, y_stride: in elements. w, w2, x, norm at multiples of 16 bytes, row_bytes of 16 for types without blocks
- * or with blocks of 144 bytes, else of 4; n_k a multiple of 32 and of the block. */
+/* Products of a decode step, with what stands before and after them in the layer. With x' the input as
+ * `input` says: matvec_fused: y[t][r] = w[r] . x'[t] + add[t][r]        matvec_gated: y[t][r] = act(w[r] .
+ * x'[t]) * (w2[r] . x'[t]) Input (specialization constant): SL_INPUT_ROWS: x' = x, rows of Q8 where the
+ * weights are quantized, of F32 where they are floats; SL_INPUT_PLAIN: x is F32, and quantized first where
+ * the weights are; SL_INPUT_NORM: the same after rms_norm with weights `norm` and eps. y is F32, or Q8
+ * (matvec_gated, n_out and ROWS_GROUP multiples of 32). add has y's stride and may be y. Everything else is a
+ * specialization constant (SL_FUSED_*). x_stride, y_stride: in elements. w, w2, x, norm at multiples of 16
+ * bytes, row_bytes of 16 for types without blocks or with blocks of 144 bytes, else of 4; n_k a multiple of
+ * 32 and of the block. */
 #define SL_INPUT_ROWS  0u
 #define SL_INPUT_PLAIN 1u
 #define SL_INPUT_NORM  2u
@@ -97,28 +98,29 @@ struct sl_push_matmul {
 #define SL_FUSED_ROWS_GROUP 5u /* rows a workgroup makes: a multiple of 4, SL_FUSED_ROWS_MAX at most */
 #define SL_FUSED_COUNT      6u
 #define SL_FUSED_ROWS_MAX   256u
-#define SL_FUSED_N_K_MAX    16384u /* of SL_INPUT_PLAIN and _NORM: x stands in shared memory; half of it for floats */
+#define SL_FUSED_N_K_MAX                                                                                     \
+    16384u /* of SL_INPUT_PLAIN and _NORM: x stands in shared memory; half of it for floats */
 struct sl_push_matvec_fused {
     sl_addr w, w2, x, norm, y, add;
     uint32_t n_out, x_stride, y_stride, row_bytes, weight_type;
     float eps;
 };
 
-/* y[first_row + r][:] = w[r][:], r < n_rows: rows of a contiguous matrix of SL_ROWS_F16 (dequant), or of SL_ROWS_S8 with
- * all_rows rows (rotate). The key is the weight type; w as in matmul, y a multiple of 16 bytes, n_k of 8 (dequant) or 16
- * (rotate, at most SL_ROTATE_N_K_MAX). Activations too: rows of F32 and F16 are weight types. */
+/* y[first_row + r][:] = w[r][:], r < n_rows: rows of a contiguous matrix of SL_ROWS_F16 (dequant), or of
+ * SL_ROWS_S8 with all_rows rows (rotate). The key is the weight type; w as in matmul, y a multiple of 16
+ * bytes, n_k of 8 (dequant) or 16 (rotate, at most SL_ROTATE_N_K_MAX). Activations too: rows of F32 and F16
+ * are weight types. */
 #define SL_ROTATE_N_K_MAX 16384u
 struct sl_push_dequant {
     sl_addr w, y;
     uint32_t n_k, n_rows, row_bytes, weight_type, first_row, all_rows;
 };
 
-/* Products of many tokens. w (and w2) of n_out rows and x of n_tokens rows have the format that is the key, F16 or S8;
- * rows are contiguous.
- *   gemm:       y[t][r] = w[r] . x[t] + add[t][r]                  y, add F32; add (0: nothing) may be y
- *   gemm_gated: y[t][r] = act(w[r] . x[t]) * (w2[r] . x[t])        y F16; add is 0
- * Addresses are multiples of 16 bytes, n_k of 8 (F16) or 16 (S8), y_stride of 8. Sizes stand in specialization
- * constants as well (gemm.h). */
+/* Products of many tokens. w (and w2) of n_out rows and x of n_tokens rows have the format that is the key,
+ * F16 or S8; rows are contiguous. gemm:       y[t][r] = w[r] . x[t] + add[t][r]                  y, add F32;
+ * add (0: nothing) may be y gemm_gated: y[t][r] = act(w[r] . x[t]) * (w2[r] . x[t])        y F16; add is 0
+ * Addresses are multiples of 16 bytes, n_k of 8 (F16) or 16 (S8), y_stride of 8. Sizes stand in
+ * specialization constants as well (gemm.h). */
 struct sl_push_gemm {
     sl_addr w, w2, x, y, add;
     uint32_t n_out, n_k, n_tokens, y_stride, act, format;
@@ -164,14 +166,15 @@ struct sl_push_attention_combine {
 #define SL_ACT_SILU 0u
 #define SL_ACT_GELU 1u /* tanh approximation */
 
-/* y[r][:] = act(gate[r][:]) * up[r][:]. y may be gate or up where it is f32. Key and format as in rms_norm. */
+/* y[r][:] = act(gate[r][:]) * up[r][:]. y may be gate or up where it is f32. Key and format as in rms_norm.
+ */
 struct sl_push_act_mul {
     sl_addr gate, up, y;
     uint32_t n, rows, gate_stride, up_stride, y_stride, act, format;
 };
 
-/* y[r][:] = x[r][:] (f32) in another format, the key, which format says again for the C side: SL_ROWS_F16, SL_ROWS_Q8. n
- * is a multiple of 32, x and y stand at multiples of 16 bytes, strides are multiples of 4. */
+/* y[r][:] = x[r][:] (f32) in another format, the key, which format says again for the C side: SL_ROWS_F16,
+ * SL_ROWS_Q8. n is a multiple of 32, x and y stand at multiples of 16 bytes, strides are multiples of 4. */
 struct sl_push_convert_rows {
     sl_addr x, y;
     uint32_t n, rows, x_stride, y_stride, format;
@@ -263,11 +266,10 @@ struct sl_push_moe_matvec {
 };
 
 /* The experts of a decode step; inputs, constants and alignments as of matvec_fused, with one column.
- *   moe_gated: y[t][s][r] = act(w[ids[t][s]][r] . x'[t]) * (w2[ids[t][s]][r] . x'[t]); y F32 or Q8, rows [t][s]
- *              contiguous.
- *   moe_down:  y[t][r] = add[t][r] + sum_s weights[t][s] * (w[ids[t][s]][r] . x[t][s]); SL_FUSED_N_K is n_used * n_k,
- *              SL_FUSED_N_K_MAX at most (half of it for floats); x as of SL_INPUT_ROWS, rows [t][s] contiguous; y F32.
- * An expert that does not exist counts as zeros. */
+ *   moe_gated: y[t][s][r] = act(w[ids[t][s]][r] . x'[t]) * (w2[ids[t][s]][r] . x'[t]); y F32 or Q8, rows
+ * [t][s] contiguous. moe_down:  y[t][r] = add[t][r] + sum_s weights[t][s] * (w[ids[t][s]][r] . x[t][s]);
+ * SL_FUSED_N_K is n_used * n_k, SL_FUSED_N_K_MAX at most (half of it for floats); x as of SL_INPUT_ROWS, rows
+ * [t][s] contiguous; y F32. An expert that does not exist counts as zeros. */
 struct sl_push_moe_fused {
     sl_addr w, w2, x, norm, y, add, ids, weights;
     uint32_t n_out, n_k, n_used, n_tokens, n_experts, x_stride, y_stride, row_bytes, weight_type;

@@ -205,8 +205,8 @@ static void choose_defaults(sl_engine *e)
     }
 }
 
-/* Decoded weights take memory. They get it only where all weights stay on the device beside it: streaming would cost
- * every token more than a faster prompt gains. */
+/* Decoded weights take memory. They get it only where all weights stay on the device beside it: streaming
+ * would cost every token more than a faster prompt gains. */
 static void choose_gemm(sl_engine *e)
 {
     const sl_device_caps *caps = &sl_device_get_info(e->device)->caps;

@@ -16,8 +16,8 @@ static uint32_t round_up_power(uint32_t n)
 
 #define TILE_TOKENS 128u /* of matrix kernels */
 
-/* Powers of two up to 256, then multiples of a tile, then eighths of a power of two: the end of a long prompt is padded
- * by an eighth at most. */
+/* Powers of two up to 256, then multiples of a tile, then eighths of a power of two: the end of a long prompt
+ * is padded by an eighth at most. */
 static uint32_t round_up_batch(uint32_t n)
 {
     const uint32_t power = round_up_power(n), step = SL_MAX(SL_MIN(power, TILE_TOKENS), power / 8);

@@ -69,12 +69,13 @@ typedef struct sl_engine_options {
     uint64_t vram_bytes; /* hard limit for everything on the device; 0: what is free there */
     uint32_t context_tokens; /* of each session; 0: the model's own, at most 4096, less on a small budget */
     uint32_t max_sessions;   /* that can exist at once; 0: 1; at most 4096 */
-    uint32_t batch_tokens;   /* most tokens computed at once in prefill; 0: 512, or up to 2048 where the device is fast
-                                and its memory large; at most 65535 */
-    uint32_t max_outputs;    /* most rows of logits computed at once; 0: max_sessions; at most 4096 */
-    const char *io_engine;   /* "auto" (NULL), "io_uring", "threads" */
-    const char *activations; /* "q8" (8-bit integers, where the device accelerates their products; in large products
-                                the weights, too), "f32", "auto" (NULL): what is fastest on the device */
+    uint32_t batch_tokens; /* most tokens computed at once in prefill; 0: 512, or up to 2048 where the device
+                              is fast and its memory large; at most 65535 */
+    uint32_t max_outputs;  /* most rows of logits computed at once; 0: max_sessions; at most 4096 */
+    const char *io_engine; /* "auto" (NULL), "io_uring", "threads" */
+    const char
+        *activations; /* "q8" (8-bit integers, where the device accelerates their products; in large products
+                         the weights, too), "f32", "auto" (NULL): what is fastest on the device */
     const char *cache_dir;   /* pipeline caches; NULL: the user's cache directory; "": none */
     bool validation;         /* Vulkan validation layer; messages go to the log as errors */
     sl_progress_fn progress; /* may be NULL */
@@ -97,7 +98,8 @@ typedef struct sl_engine_info {
     uint64_t resident_bytes, streamed_bytes; /* weights on the device; weights read anew in every pass */
     uint64_t kv_bytes, scratch_bytes, ring_bytes;
     const char *weights_path; /* "resident" or "streamed" */
-    const char *matmul_path;  /* large products: "int8 rows, cooperative matrix of a workgroup", "plain", "host", ... */
+    const char *matmul_path;  /* large products: "int8 rows, cooperative matrix of a workgroup", "plain",
+                                 "host", ... */
     const char *activations;  /* "q8" or "f32": what products of a decode step read */
     double load_ms;
     const char *io_engine; /* "io_uring", "threads" */

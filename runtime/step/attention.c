@@ -9,9 +9,8 @@ sl_status sl_emit_head_norms(sl_builder *b)
     const sl_workspace *w = &b->l->work;
     const uint32_t t = b->shape->n_tokens, d = b->h->head_dim;
     const sl_range none = {0, 0};
-    sl_status st = sl_emit_norm(
-        b, &(sl_norm){"q_norm", sl_build_tensor(b, SL_PART_Q_NORM), w->q, w->q, none, d, t * b->h->n_heads,
-                       SL_ROWS_F32});
+    sl_status st = sl_emit_norm(b, &(sl_norm){"q_norm", sl_build_tensor(b, SL_PART_Q_NORM), w->q, w->q, none,
+                                              d, t * b->h->n_heads, SL_ROWS_F32});
     if (st != SL_OK) return st;
     return sl_emit_norm(b, &(sl_norm){"k_norm", sl_build_tensor(b, SL_PART_K_NORM), w->k, w->k, none, d,
                                       t * b->h->n_kv_heads, SL_ROWS_F32});

@@ -87,9 +87,8 @@ static sl_status emit_post_norm(sl_builder *b, const char *label, sl_part part)
 {
     if (!b->m->arch->post_norms) return SL_OK;
     const sl_workspace *w = &b->l->work;
-    return sl_emit_norm(
-        b, &(sl_norm){label, sl_build_tensor(b, part), w->t, w->x, w->x, b->h->n_embd,
-                    b->shape->n_tokens, SL_ROWS_F32});
+    return sl_emit_norm(b, &(sl_norm){label, sl_build_tensor(b, part), w->t, w->x, w->x, b->h->n_embd,
+                                      b->shape->n_tokens, SL_ROWS_F32});
 }
 
 static sl_status emit_qkv(sl_builder *b)
@@ -115,8 +114,9 @@ static sl_status emit_attention_half(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const uint32_t t = b->shape->n_tokens;
-    const sl_product output = {"attn_output", sl_build_tensor(b, SL_PART_O), w->attention,
-                               sl_build_half_block_target(b), t, !b->m->arch->post_norms};
+    const sl_product output = {
+        "attn_output",          sl_build_tensor(b, SL_PART_O), w->attention, sl_build_half_block_target(b), t,
+        !b->m->arch->post_norms};
     sl_status st;
     SL_TRY(sl_decode_fused(b) ? sl_emit_decode_qkv(b) : emit_qkv(b));
     SL_TRY(sl_emit_head_norms(b));
@@ -148,8 +148,9 @@ static sl_status emit_dense(sl_builder *b)
         {"ffn_gate", sl_build_tensor(b, SL_PART_GATE), w->h, w->gate, t, false},
         {"ffn_up", sl_build_tensor(b, SL_PART_UP), w->h, w->up, t, false},
     };
-    const sl_product down = {"ffn_down", sl_build_tensor(b, SL_PART_DOWN), gemm ? w->act : w->gate,
-                             sl_build_half_block_target(b), t, !b->m->arch->post_norms};
+    const sl_product down = {
+        "ffn_down", sl_build_tensor(b, SL_PART_DOWN), gemm ? w->act : w->gate, sl_build_half_block_target(b),
+        t,          !b->m->arch->post_norms};
     sl_status st;
     if (sl_decode_fused(b)) return sl_emit_decode_dense(b);
     SL_TRY(emit_ffn_norm(b));

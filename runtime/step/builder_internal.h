@@ -21,8 +21,8 @@ typedef struct sl_builder {
     const sl_shape *shape;
     sl_step *step;
     sl_diag *diag;
-    uint32_t layer; /* current, or SL_NO_LAYER */
-    uint32_t stage; /* latest stage of streamed weights that was needed */
+    uint32_t layer;         /* current, or SL_NO_LAYER */
+    uint32_t stage;         /* latest stage of streamed weights that was needed */
     uint32_t decoded_group; /* gemm.c: latest group of matrices that was decoded, counted from 1 */
 } sl_builder;
 

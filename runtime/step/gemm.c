@@ -1,8 +1,9 @@
-/* Products of many tokens in two phases. A decoded matrix is read by the product that follows and then overwritten: two
- * buffers, taken by turns, so that the weights of the next products are decoded while this one is multiplied.
+/* Products of many tokens in two phases. A decoded matrix is read by the product that follows and then
+ * overwritten: two buffers, taken by turns, so that the weights of the next products are decoded while this
+ * one is multiplied.
  *
- * Products that read the same rows form a group. Groups with even numbers use one buffer, the others the other one; a
- * layer has an even number of them. */
+ * Products that read the same rows form a group. Groups with even numbers use one buffer, the others the
+ * other one; a layer has an even number of them. */
 #include "runtime/step/gemm.h"
 
 #include "runtime/step/builder_internal.h"
@@ -11,11 +12,11 @@
 #include "shaders/matmul/gemm.h"
 #include "shaders/matmul/rotated.h"
 
-#define GROUPS       4u
-#define GROUPS_MOE   2u /* experts are not decoded */
-#define GROUP_PARTS  3u
-#define GROUP_OF_FF  2u
-#define PLACE_ALIGN  256u
+#define GROUPS      4u
+#define GROUPS_MOE  2u /* experts are not decoded */
+#define GROUP_PARTS 3u
+#define GROUP_OF_FF 2u
+#define PLACE_ALIGN 256u
 
 static const struct {
     uint32_t count;
@@ -104,7 +105,8 @@ static sl_range decoded_range(const sl_builder *b, const sl_model_tensor *t)
     return (sl_range){at, at + rows_bytes(format, t->n_out, t->n_k)};
 }
 
-static sl_status emit_decode_rows(sl_builder *b, const sl_model_tensor *t, uint64_t w, uint32_t row, uint32_t rows)
+static sl_status emit_decode_rows(sl_builder *b, const sl_model_tensor *t, uint64_t w, uint32_t row,
+                                  uint32_t rows)
 {
     const sl_range y = decoded_range(b, t);
     const struct sl_push_dequant push = {
@@ -119,8 +121,8 @@ static sl_status emit_decode_rows(sl_builder *b, const sl_model_tensor *t, uint6
     };
     sl_phase *p;
     const bool s8 = b->l->limits.gemm_format == SL_ROWS_S8;
-    sl_status st = sl_build_phase(b, "decode", s8 ? SL_K_rotate : SL_K_dequant, push.weight_type, NULL, 0, &push,
-                                  sizeof push, &p);
+    sl_status st = sl_build_phase(b, "decode", s8 ? SL_K_rotate : SL_K_dequant, push.weight_type, NULL, 0,
+                                  &push, sizeof push, &p);
     if (st != SL_OK) return st;
     p->layer = t->layer;
     /* Pieces write different rows of the one range: they are told apart by their address. */
@@ -195,8 +197,13 @@ static sl_range rows_range(sl_range whole, uint32_t format, uint64_t rows, uint6
 static sl_status emit_convert(sl_builder *b, sl_range x, sl_range y, uint32_t n)
 {
     const uint32_t rows = b->shape->n_tokens;
-    const struct sl_push_convert_rows push = {
-        .x = x.begin, .y = y.begin, .n = n, .rows = rows, .x_stride = n, .y_stride = n, .format = SL_ROWS_F16};
+    const struct sl_push_convert_rows push = {.x = x.begin,
+                                              .y = y.begin,
+                                              .n = n,
+                                              .rows = rows,
+                                              .x_stride = n,
+                                              .y_stride = n,
+                                              .format = SL_ROWS_F16};
     sl_phase *p;
     sl_status st =
         sl_build_phase(b, "convert", SL_K_convert_rows, SL_ROWS_F16, NULL, 0, &push, sizeof push, &p);
@@ -255,8 +262,8 @@ static uint64_t weights_at(const sl_builder *b, const sl_model_tensor *t)
     return in_place(b, t) ? sl_build_resident(b, t) : decoded_range(b, t).begin;
 }
 
-static sl_status emit_kernel(sl_builder *b, const char *label, sl_kernel_id id, const struct sl_push_gemm *push,
-                             sl_phase **out)
+static sl_status emit_kernel(sl_builder *b, const char *label, sl_kernel_id id,
+                             const struct sl_push_gemm *push, sl_phase **out)
 {
     const sl_variant *v = sl_gemm_select(id, push, sl_kernel_set_caps(b->kernels));
     uint32_t spec[SL_GEMM_SPECS];
@@ -307,7 +314,8 @@ cleanup:
 }
 
 /* work.act [T][n_ff] f16 = act(gate . x) * (up . x), in one kernel. */
-static sl_status emit_gated_kernel(sl_builder *b, const sl_model_tensor *gate, const sl_model_tensor *up, sl_range x)
+static sl_status emit_gated_kernel(sl_builder *b, const sl_model_tensor *gate, const sl_model_tensor *up,
+                                   sl_range x)
 {
     const sl_range y = b->l->work.act;
     const struct sl_push_gemm push = {

@@ -1,5 +1,5 @@
-/* gemm.h - whether a model's products of many tokens run in two phases (weights decoded to rows, then rows times
- * rows), and what that takes.
+/* gemm.h - whether a model's products of many tokens run in two phases (weights decoded to rows, then rows
+ * times rows), and what that takes.
  */
 #ifndef SL_RUNTIME_STEP_GEMM_H
 #define SL_RUNTIME_STEP_GEMM_H
@@ -9,9 +9,9 @@
 /* More tokens than this take the two phases; fewer do not repay the decoding. */
 #define SL_GEMM_TOKENS_MIN 65u
 
-/* Fills in limits->gemm_format and limits->decoded_bytes with what the device does best: S8 (only if int8 is true) or
- * F16 rows where it has matrix units, SL_ROWS_F32 and 0 bytes where it has none, or the model has a matrix that does not
- * fit the kernels. Whether there is memory for it is for the caller to decide. */
+/* Fills in limits->gemm_format and limits->decoded_bytes with what the device does best: S8 (only if int8 is
+ * true) or F16 rows where it has matrix units, SL_ROWS_F32 and 0 bytes where it has none, or the model has a
+ * matrix that does not fit the kernels. Whether there is memory for it is for the caller to decide. */
 void sl_gemm_choose(const sl_model *model, const sl_device_caps *caps, bool int8, sl_limits *limits);
 
 /* The same for one format, whatever the device prefers; false when it has no kernels for it. */

@@ -16,26 +16,28 @@
 /* The largest pass. */
 typedef struct sl_limits {
     uint32_t tokens, outputs, sessions, pages_per_session;
-    uint32_t splits; /* key splits of a decode step of one token */
-    uint32_t gemm_format; /* gemm.h: rows that products of many tokens read; SL_ROWS_F32: they read the file's blocks */
+    uint32_t splits;      /* key splits of a decode step of one token */
+    uint32_t gemm_format; /* gemm.h: rows that products of many tokens read; SL_ROWS_F32: they read the file's
+                             blocks */
     uint64_t decoded_bytes[2];
 } sl_limits;
 
 /* Ranges in the workspace. [T] tokens, [O] outputs. f32 unless said otherwise. */
 #define SL_WORKSPACE_FIELDS(X)                                                                               \
-    X(x)             /* [T][n_embd]  the residual stream */                                                  \
-    X(h)             /* [T][n_embd]  normed input of a half block */                                         \
-    X(t)             /* [T][n_embd]  output of a half block, for post norms */                               \
-    X(q)             /* [T][H * D] */                                                                        \
-    X(k)             /* [T][G * D] */                                                                        \
-    X(v)             /* [T][G * D] */                                                                        \
-    X(attention)     /* [T][H * D] */                                                                        \
-    X(partial)       /* [tokens * splits of a decode step][H][D + 2] */                                      \
-    X(gate)          /* [T][n_ff], or [T][n_used][n_expert_ff] */                                            \
-    X(up)            /* the same */                                                                          \
-    X(operand)       /* [T][the longest row] activations in limits.gemm_format, where their producer writes another */       \
-    X(act)           /* [T][n_ff] f16: activated gate times up, for gemm */                                  \
-    X(decoded_even)  /* limits.decoded_bytes: weights in limits.gemm_format */                               \
+    X(x)            /* [T][n_embd]  the residual stream */                                                   \
+    X(h)            /* [T][n_embd]  normed input of a half block */                                          \
+    X(t)            /* [T][n_embd]  output of a half block, for post norms */                                \
+    X(q)            /* [T][H * D] */                                                                         \
+    X(k)            /* [T][G * D] */                                                                         \
+    X(v)            /* [T][G * D] */                                                                         \
+    X(attention)    /* [T][H * D] */                                                                         \
+    X(partial)      /* [tokens * splits of a decode step][H][D + 2] */                                       \
+    X(gate)         /* [T][n_ff], or [T][n_used][n_expert_ff] */                                             \
+    X(up)           /* the same */                                                                           \
+    X(operand)      /* [T][the longest row] activations in limits.gemm_format, where their producer writes   \
+                       another */                                                                            \
+    X(act)          /* [T][n_ff] f16: activated gate times up, for gemm */                                   \
+    X(decoded_even) /* limits.decoded_bytes: weights in limits.gemm_format */                                \
     X(decoded_odd)                                                                                           \
     X(router)        /* [T][n_experts] */                                                                    \
     X(route_ids)     /* [T][n_used] u32 */                                                                   \

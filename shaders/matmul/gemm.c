@@ -1,5 +1,5 @@
-/* C sides and grids of gemm and gemm_gated. The cpu driver does not use them (matmul reads the blocks of the file,
- * which are smaller): they are the definition that the modules are tested against. */
+/* C sides and grids of gemm and gemm_gated. The cpu driver does not use them (matmul reads the blocks of the
+ * file, which are smaller): they are the definition that the modules are tested against. */
 #include "shaders/matmul/gemm.h"
 
 #include "hal/base/checked.h"
@@ -16,13 +16,15 @@ static double dot_f16(const struct sl_push_gemm *p, sl_addr w, uint64_t r, uint6
     const uint8_t *x = (const uint8_t *)sl_host(p->x) + t * row_bytes;
     double sum = 0;
     for (uint32_t k = 0; k < p->n_k; k++)
-        sum += (double)sl_rows_get(SL_ROWS_F16, a, p->n_k, k) * (double)sl_rows_get(SL_ROWS_F16, x, p->n_k, k);
+        sum +=
+            (double)sl_rows_get(SL_ROWS_F16, a, p->n_k, k) * (double)sl_rows_get(SL_ROWS_F16, x, p->n_k, k);
     return sum;
 }
 
 static double dot_s8(const struct sl_push_gemm *p, sl_addr w, uint64_t r, uint64_t t)
 {
-    const int8_t *a = (const int8_t *)sl_host(w) + r * p->n_k, *x = (const int8_t *)sl_host(p->x) + t * p->n_k;
+    const int8_t *a = (const int8_t *)sl_host(w) + r * p->n_k,
+                 *x = (const int8_t *)sl_host(p->x) + t * p->n_k;
     int32_t sum = 0;
     for (uint32_t k = 0; k < p->n_k; k++)
         sum += a[k] * x[k];
@@ -56,7 +58,8 @@ void sl_host_gemm_gated(const sl_kernel_task *task)
     for (uint64_t t = begin; t < end; t++) {
         uint8_t *y = (uint8_t *)sl_host(p->y) + t * sl_rows_bytes(SL_ROWS_F16, p->y_stride);
         for (uint32_t r = 0; r < p->n_out; r++) {
-            const float v = sl_fused_activation(p->act, (float)dot(p, p->w, r, t), (float)dot(p, p->w2, r, t));
+            const float v =
+                sl_fused_activation(p->act, (float)dot(p, p->w, r, t), (float)dot(p, p->w2, r, t));
             sl_rows_put(SL_ROWS_F16, y, p->y_stride, r, 1, &v);
         }
     }
@@ -91,8 +94,8 @@ void sl_gemm_spec(const struct sl_push_gemm *push, const sl_variant *variant, ui
     spec[4] = push->act;
 }
 
-/* TFLOP/s of a device full of tiles of this size, measured on an H100 with 4096 tokens and 14336 x 4096 weights; of
- * matrices of a subgroup there is one size only. */
+/* TFLOP/s of a device full of tiles of this size, measured on an H100 with 4096 tokens and 14336 x 4096
+ * weights; of matrices of a subgroup there is one size only. */
 static double rate_of(const sl_variant *v)
 {
     static const struct {
@@ -114,8 +117,8 @@ static double rate_of(const sl_variant *v)
 
 #define CLAMPED_COST 1.8 /* times that of a tile without clamps */
 
-/* Tiles run in waves of one a compute unit. A large tile makes more of a multiplication, but the last wave may be all but
- * empty. */
+/* Tiles run in waves of one a compute unit. A large tile makes more of a multiplication, but the last wave
+ * may be all but empty. */
 static double cost_of(const struct sl_push_gemm *push, const sl_variant *v, uint32_t units)
 {
     const uint64_t tiles = sl_div_up(push->n_out, v->tile_x) * sl_div_up(push->n_tokens, v->tile_y);
@@ -123,7 +126,8 @@ static double cost_of(const struct sl_push_gemm *push, const sl_variant *v, uint
     return (double)sl_div_up(tiles, units) * tile * (is_whole(push, v) ? 1 : CLAMPED_COST);
 }
 
-const sl_variant *sl_gemm_select(sl_kernel_id kernel, const struct sl_push_gemm *push, const sl_device_caps *caps)
+const sl_variant *sl_gemm_select(sl_kernel_id kernel, const struct sl_push_gemm *push,
+                                 const sl_device_caps *caps)
 {
     const uint32_t units = caps->compute_units ? caps->compute_units : 32;
     const sl_variant *best = NULL, *first = sl_variant_select(kernel, push->format, caps);

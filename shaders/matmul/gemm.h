@@ -5,12 +5,14 @@
 #include "shaders/registry.h"
 
 /* Specialization constants of both: n_out, n_k, y_stride of the push block, 1 where a tile of the variant
- * reaches beyond the matrix, act. The driver must know them: as push constants they cost 10 to 25 % of the speed, and
- * accesses that are clamped though nothing is beyond the end, 40 to 60 %. */
+ * reaches beyond the matrix, act. The driver must know them: as push constants they cost 10 to 25 % of the
+ * speed, and accesses that are clamped though nothing is beyond the end, 40 to 60 %. */
 #define SL_GEMM_SPECS 5u
 
-/* The variant that makes a product of this size fastest on a device, or NULL: kernel is gemm or gemm_gated. */
-const sl_variant *sl_gemm_select(sl_kernel_id kernel, const struct sl_push_gemm *push, const sl_device_caps *caps);
+/* The variant that makes a product of this size fastest on a device, or NULL: kernel is gemm or gemm_gated.
+ */
+const sl_variant *sl_gemm_select(sl_kernel_id kernel, const struct sl_push_gemm *push,
+                                 const sl_device_caps *caps);
 
 void sl_gemm_spec(const struct sl_push_gemm *push, const sl_variant *variant, uint32_t spec[SL_GEMM_SPECS]);
 

@@ -268,9 +268,9 @@ static void check_gemm(const golden_case *c, uint32_t format, double kl_max)
     const uint32_t positions = g.prompts[0].n_tokens;
     assert_true(positions > BATCH);
     check_logits(engine, &g, 0, limited(c) ? SL_MIN(positions, 2 * BATCH) : positions, &f);
-    print_message("%s, rows of format %u: mean KL %.3g (most %.3g) over %u positions, top-1 agreement %.2f %%\n",
-                  c->golden, format, f.kl_sum / f.positions, f.kl_max, f.positions,
-                  100.0 * f.agreeing / f.positions);
+    print_message(
+        "%s, rows of format %u: mean KL %.3g (most %.3g) over %u positions, top-1 agreement %.2f %%\n",
+        c->golden, format, f.kl_sum / f.positions, f.kl_max, f.positions, 100.0 * f.agreeing / f.positions);
     assert_true(f.kl_sum / f.positions <= kl_max);
     sl_engine_close(engine);
     golden_free(&g);
@@ -440,11 +440,11 @@ int main(void)
         CASE(test_streamed_tiny, 1),    CASE(test_streamed_tiny, 2),    CASE(test_smallest_budget, 0),
         CASE(test_smallest_budget, 5),  CASE(test_int8_activations, 0), CASE(test_int8_activations, 1),
         CASE(test_int8_activations, 2), CASE(test_int8_activations, 3), CASE(test_int8_activations, 4),
-        CASE(test_int8_activations, 5), CASE(test_int8_activations, 6),
-        CASE(test_gemm_f16, 0),         CASE(test_gemm_f16, 1),         CASE(test_gemm_f16, 2),
-        CASE(test_gemm_f16, 4),         CASE(test_gemm_f16, 5),         CASE(test_gemm_f16, 6),
-        CASE(test_gemm_s8, 0),          CASE(test_gemm_s8, 1),          CASE(test_gemm_s8, 2),
-        CASE(test_gemm_s8, 4),          CASE(test_gemm_s8, 5),          CASE(test_gemm_s8, 6),
+        CASE(test_int8_activations, 5), CASE(test_int8_activations, 6), CASE(test_gemm_f16, 0),
+        CASE(test_gemm_f16, 1),         CASE(test_gemm_f16, 2),         CASE(test_gemm_f16, 4),
+        CASE(test_gemm_f16, 5),         CASE(test_gemm_f16, 6),         CASE(test_gemm_s8, 0),
+        CASE(test_gemm_s8, 1),          CASE(test_gemm_s8, 2),          CASE(test_gemm_s8, 4),
+        CASE(test_gemm_s8, 5),          CASE(test_gemm_s8, 6),
     };
     const char *only = getenv("SLUICE_TEST_FILTER"); /* "test_golden 5", with * and ? */
     if (only) cmocka_set_test_filter(only);

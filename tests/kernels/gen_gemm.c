@@ -40,7 +40,7 @@ static void *fill_rows(sl_kernel_case *c, const rows_case *k, uint32_t type, uin
 
 bool sl_gen_dequant(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
 {
-    static const rows_case cases[] = {{1, 0, 1},   {1, 0, 2},    {3, 8, 1}, {2, 0, 5},
+    static const rows_case cases[] = {{1, 0, 1},  {1, 0, 2},    {3, 8, 1}, {2, 0, 5},
                                       {5, 24, 7}, {18, 16, 33}, {7, 8, 64}};
     if (index >= SL_COUNTOF(cases)) return false;
     float *w = fill_rows(c, &cases[index], variant->key, SL_ROWS_F16);
@@ -79,9 +79,9 @@ typedef struct gemm_case {
 } gemm_case;
 
 static const gemm_case gemm_cases[] = {
-    {1, 16, 1, 7, NONE, 1},        {96, 576, 64, 0, IN_PLACE, 1},   {40, 48, 33, 0, ADD, 1},
-    {256, 128, 128, 0, ADD, 4},    {130, 80, 65, 6, NONE, 1},       {256, 64, 256, 8, IN_PLACE, 1},
-    {64, 96, 32, 0, IN_PLACE, 1},  {520, 144, 130, 0, IN_PLACE, 1}, {192, 784, 9, 0, NONE, 300},
+    {1, 16, 1, 7, NONE, 1},       {96, 576, 64, 0, IN_PLACE, 1},   {40, 48, 33, 0, ADD, 1},
+    {256, 128, 128, 0, ADD, 4},   {130, 80, 65, 6, NONE, 1},       {256, 64, 256, 8, IN_PLACE, 1},
+    {64, 96, 32, 0, IN_PLACE, 1}, {520, 144, 130, 0, IN_PLACE, 1}, {192, 784, 9, 0, NONE, 300},
     {512, 256, 128, 0, NONE, 1},
 };
 
@@ -108,8 +108,8 @@ static void fill_gemm(sl_kernel_case *c, const gemm_case *k, const sl_variant *v
                                .format = variant->key};
     add_rows(c, offsetof(struct sl_push_gemm, w), variant->key, k->n_out, k->n_k, 1);
     add_rows(c, offsetof(struct sl_push_gemm, x), variant->key, k->n_tokens, k->n_k, k->x_range);
-    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u tokens=%u y_pad=%u add=%d", k->n_out, k->n_k, k->n_tokens,
-             k->y_pad, (int)k->add);
+    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u tokens=%u y_pad=%u add=%d", k->n_out, k->n_k,
+             k->n_tokens, k->y_pad, (int)k->add);
 }
 
 /* Sizes are compiled in: on a CPU, which compiles for seconds, every second case is enough. */
@@ -126,15 +126,17 @@ bool sl_gen_gemm(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
     struct sl_push_gemm *p = (struct sl_push_gemm *)c->push;
     fill_gemm(c, k, variant);
     const uint64_t ys = (uint64_t)(k->n_tokens - 1) * p->y_stride + k->n_out;
-    float *y = sl_case_operand_add(c, offsetof(struct sl_push_gemm, y),
-                                   k->add == IN_PLACE ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, SL_CASE_F32, 4 * ys);
+    float *y =
+        sl_case_operand_add(c, offsetof(struct sl_push_gemm, y),
+                            k->add == IN_PLACE ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, SL_CASE_F32, 4 * ys);
     if (k->add == IN_PLACE) {
         sl_case_fill_floats(c, y, ys, -9, 9);
         sl_case_alias(c, offsetof(struct sl_push_gemm, add), offsetof(struct sl_push_gemm, y));
     }
     if (k->add == ADD)
         sl_case_fill_floats(
-            c, sl_case_operand_add(c, offsetof(struct sl_push_gemm, add), SL_CASE_IN, SL_CASE_F32, 4 * ys), ys, -9, 9);
+            c, sl_case_operand_add(c, offsetof(struct sl_push_gemm, add), SL_CASE_IN, SL_CASE_F32, 4 * ys),
+            ys, -9, 9);
     c->spec_count = SL_GEMM_SPECS;
     sl_gemm_spec(p, variant, c->spec);
     return true;
@@ -149,7 +151,8 @@ bool sl_gen_gemm_gated(sl_kernel_case *c, uint32_t index, const sl_variant *vari
     fill_gemm(c, k, variant);
     p->act = index % 2 ? SL_ACT_SILU : SL_ACT_GELU;
     add_rows(c, offsetof(struct sl_push_gemm, w2), variant->key, k->n_out, k->n_k, 1);
-    sl_case_rows_add(c, offsetof(struct sl_push_gemm, y), SL_CASE_OUT, SL_ROWS_F16, k->n_tokens, p->y_stride, k->n_out);
+    sl_case_rows_add(c, offsetof(struct sl_push_gemm, y), SL_CASE_OUT, SL_ROWS_F16, k->n_tokens, p->y_stride,
+                     k->n_out);
     c->spec_count = SL_GEMM_SPECS;
     sl_gemm_spec(p, variant, c->spec);
     return true;

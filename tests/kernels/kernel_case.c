@@ -54,9 +54,10 @@ void *sl_case_operand_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flag
 void *sl_case_rows_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, uint32_t format,
                        uint32_t rows, uint32_t stride, uint32_t n)
 {
-    static const sl_case_type types[] = {
-        [SL_ROWS_F32] = SL_CASE_F32, [SL_ROWS_F16] = SL_CASE_F16, [SL_ROWS_Q8] = SL_CASE_Q8,
-        [SL_ROWS_S8] = SL_CASE_S8};
+    static const sl_case_type types[] = {[SL_ROWS_F32] = SL_CASE_F32,
+                                         [SL_ROWS_F16] = SL_CASE_F16,
+                                         [SL_ROWS_Q8] = SL_CASE_Q8,
+                                         [SL_ROWS_S8] = SL_CASE_S8};
     const bool gaps = format == SL_ROWS_F32 || format == SL_ROWS_F16;
     const uint64_t elements = gaps ? (uint64_t)(rows - 1) * stride + n : (uint64_t)rows * n;
     const uint64_t bytes = format == SL_ROWS_S8 ? sl_s8_bytes(rows, n) : sl_rows_bytes(format, elements);

@@ -123,11 +123,8 @@ static bool shape_dequant(sl_bench_case *b, uint32_t index, const sl_variant *v)
     b->model = m->name;
     if (!row_bytes_of(v->key, x.n_k, &row_bytes)) return true;
     struct sl_push_dequant *p = (struct sl_push_dequant *)b->c.push;
-    *p = (struct sl_push_dequant){.n_k = x.n_k,
-                                  .n_rows = x.n_out,
-                                  .row_bytes = row_bytes,
-                                  .weight_type = v->key,
-                                  .all_rows = x.n_out};
+    *p = (struct sl_push_dequant){
+        .n_k = x.n_k, .n_rows = x.n_out, .row_bytes = row_bytes, .weight_type = v->key, .all_rows = x.n_out};
     const uint64_t w = (uint64_t)x.n_out * row_bytes;
     const uint64_t y = v->kernel == SL_K_rotate ? sl_s8_bytes(x.n_out, x.n_k) : 2ull * x.n_out * x.n_k;
     operand(b, offsetof(struct sl_push_dequant, w), SL_CASE_IN, w);

@@ -45,7 +45,8 @@ static void test_variants(void **state)
 static bool is_optional(sl_kernel_id kernel)
 {
     return kernel == SL_K_measure_matrix || /* measures what not every device has */
-           kernel == SL_K_matvec_fused || kernel == SL_K_matvec_gated || kernel == SL_K_moe_gated || kernel == SL_K_moe_down || /* then matvec */
+           kernel == SL_K_matvec_fused || kernel == SL_K_matvec_gated || kernel == SL_K_moe_gated ||
+           kernel == SL_K_moe_down ||                                                 /* then matvec */
            kernel == SL_K_rotate || kernel == SL_K_gemm || kernel == SL_K_gemm_gated; /* then matmul */
 }
 

@@ -1,4 +1,5 @@
-/* Which tiles gemm takes, what it tells the driver, and rows of int8 against the products of the rows they stand for. */
+/* Which tiles gemm takes, what it tells the driver, and rows of int8 against the products of the rows they
+ * stand for. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +25,8 @@ static sl_device_caps workgroup_matrices(void)
                             .compute_units = 132};
 }
 
-static const char *chosen(sl_kernel_id kernel, uint32_t format, uint32_t n_out, uint32_t n_k, uint32_t n_tokens)
+static const char *chosen(sl_kernel_id kernel, uint32_t format, uint32_t n_out, uint32_t n_k,
+                          uint32_t n_tokens)
 {
     const sl_device_caps caps = workgroup_matrices();
     const struct sl_push_gemm push = {.n_out = n_out, .n_k = n_k, .n_tokens = n_tokens, .format = format};
