@@ -242,8 +242,26 @@ static void test_int8_activations(void **state)
 
 #define KL_MAX_S8 5e-3
 
-/* The same logits when matrices are decoded to rows of `format` first, also by devices that would not. */
-static void check_gemm(const golden_case *c, uint32_t format, double kl_max)
+/* An engine that decodes matrices to rows of `format` first, also on devices that would not; or skips. */
+static sl_engine *open_gemm(const char *path, uint32_t format, uint64_t vram_bytes)
+{
+    const sl_engine_options options = {.context_tokens = CONTEXT,
+                                       .batch_tokens = 2 * BATCH,
+                                       .max_outputs = 2 * BATCH,
+                                       .vram_bytes = vram_bytes};
+    sl_engine_hooks.gemm_format = format;
+    sl_engine *engine = sl_test_engine_open(path, &options);
+    sl_engine_hooks.gemm_format = SL_ROWS_F32;
+    if (engine->limits.gemm_format != format) {
+        sl_engine_close(engine);
+        print_message("skipped: the device has no kernels for it\n");
+        skip();
+    }
+    return engine;
+}
+
+/* The same logits that way. cut: bytes of device memory too few for all weights to stay. */
+static void check_gemm(const golden_case *c, uint32_t format, double kl_max, uint64_t cut)
 {
     const char *path = model_of(c);
     golden g;
@@ -253,21 +271,20 @@ static void check_gemm(const golden_case *c, uint32_t format, double kl_max)
         print_message("skipped: the C sides of these kernels are written to be read\n");
         skip();
     }
-    if (!golden_read(sl_test_golden_path(c->golden), &g, why, sizeof why)) fail_msg("%s", why);
-    const sl_engine_options options = {
-        .context_tokens = CONTEXT, .batch_tokens = 2 * BATCH, .max_outputs = 2 * BATCH};
-    sl_engine_hooks.gemm_format = format;
-    sl_engine *engine = sl_test_engine_open(path, &options);
-    sl_engine_hooks.gemm_format = SL_ROWS_F32;
-    if (engine->limits.gemm_format != format) {
+    sl_engine *engine = open_gemm(path, format, 0);
+    if (cut) {
+        sl_engine_stats stats;
+        sl_engine_info info;
+        sl_engine_get_stats(engine, &stats);
         sl_engine_close(engine);
-        golden_free(&g);
-        print_message("skipped: the device has no kernels for it\n");
-        skip();
+        engine = open_gemm(path, format, stats.vram_peak_bytes - cut);
+        sl_engine_get_info(engine, &info);
+        assert_string_equal(info.weights_path, "streamed");
     }
+    if (!golden_read(sl_test_golden_path(c->golden), &g, why, sizeof why)) fail_msg("%s", why);
     const uint32_t positions = g.prompts[0].n_tokens;
     assert_true(positions > BATCH);
-    check_logits(engine, &g, 0, limited(c) ? SL_MIN(positions, 2 * BATCH) : positions, &f);
+    check_logits(engine, &g, 0, limited(c) ? SL_MIN(positions, 2u * BATCH) : positions, &f);
     print_message(
         "%s, rows of format %u: mean KL %.3g (most %.3g) over %u positions, top-1 agreement %.2f %%\n",
         c->golden, format, f.kl_sum / f.positions, f.kl_max, f.positions, 100.0 * f.agreeing / f.positions);
@@ -278,12 +295,18 @@ static void check_gemm(const golden_case *c, uint32_t format, double kl_max)
 
 static void test_gemm_f16(void **state)
 {
-    check_gemm(*state, SL_ROWS_F16, KL_MAX);
+    check_gemm(*state, SL_ROWS_F16, KL_MAX, 0);
+}
+
+static void test_gemm_streamed(void **state)
+{
+    check_gemm(*state, SL_ROWS_F16, KL_MAX, 400 << 10);
+    check_gemm(*state, SL_ROWS_S8, KL_MAX_S8, 400 << 10);
 }
 
 static void test_gemm_s8(void **state)
 {
-    check_gemm(*state, SL_ROWS_S8, KL_MAX_S8);
+    check_gemm(*state, SL_ROWS_S8, KL_MAX_S8, 0);
 }
 
 /* ---- streaming ---- */
@@ -440,11 +463,12 @@ int main(void)
         CASE(test_streamed_tiny, 1),    CASE(test_streamed_tiny, 2),    CASE(test_smallest_budget, 0),
         CASE(test_smallest_budget, 5),  CASE(test_int8_activations, 0), CASE(test_int8_activations, 1),
         CASE(test_int8_activations, 2), CASE(test_int8_activations, 3), CASE(test_int8_activations, 4),
-        CASE(test_int8_activations, 5), CASE(test_int8_activations, 6), CASE(test_gemm_f16, 0),
-        CASE(test_gemm_f16, 1),         CASE(test_gemm_f16, 2),         CASE(test_gemm_f16, 4),
-        CASE(test_gemm_f16, 5),         CASE(test_gemm_f16, 6),         CASE(test_gemm_s8, 0),
-        CASE(test_gemm_s8, 1),          CASE(test_gemm_s8, 2),          CASE(test_gemm_s8, 4),
-        CASE(test_gemm_s8, 5),          CASE(test_gemm_s8, 6),
+        CASE(test_int8_activations, 5), CASE(test_int8_activations, 6), CASE(test_gemm_streamed, 0),
+        CASE(test_gemm_streamed, 1),    CASE(test_gemm_f16, 0),         CASE(test_gemm_f16, 1),
+        CASE(test_gemm_f16, 2),         CASE(test_gemm_f16, 4),         CASE(test_gemm_f16, 5),
+        CASE(test_gemm_f16, 6),         CASE(test_gemm_s8, 0),          CASE(test_gemm_s8, 1),
+        CASE(test_gemm_s8, 2),          CASE(test_gemm_s8, 4),          CASE(test_gemm_s8, 5),
+        CASE(test_gemm_s8, 6),
     };
     const char *only = getenv("SLUICE_TEST_FILTER"); /* "test_golden 5", with * and ? */
     if (only) cmocka_set_test_filter(only);
