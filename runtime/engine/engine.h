@@ -31,6 +31,7 @@ typedef struct sl_engine_test_hooks {
      * engine's. */
     sl_status (*wrap_device)(sl_device *inner, sl_device **out, sl_diag *diag);
     void (*io_options)(sl_io_options *options); /* changes the options of each i/o engine: fault hooks */
+    bool work_ahead;                            /* queue decode steps ahead on software devices too */
     uint32_t gemm_format; /* SL_ROWS_*: products of many tokens in two phases where the device can, whether it
                              is faster or not; SL_ROWS_F32: what is best */
 } sl_engine_test_hooks;
@@ -81,12 +82,26 @@ typedef struct sl_program {
 /* What the host decides before a pass. Arrays of n_tokens and n_outputs. */
 typedef struct sl_pass_input {
     uint32_t n_tokens;
-    const uint32_t *tokens, *positions, *sequences;
+    const uint32_t *tokens, *positions,
+        *sequences; /* with GREEDY and SAMPLED the tokens are in the sessions' already */
     uint32_t n_outputs;
     const uint32_t *out_index; /* which token each output belongs to */
     sl_output output;
     bool prefill;
 } sl_pass_input;
+
+/* A decode step that was queued before anyone asked for it: the one that follows if every session goes on
+ * with the token that the last step gave it. Whoever asks for exactly that step finds it under way or done;
+ * any other pass waits for it and forgets it: its entries in the KV cache are beyond the sessions' lengths.
+ */
+typedef struct sl_ahead {
+    bool queued, stale; /* stale: matches nothing any more */
+    sl_shape shape;
+    sl_program *program;
+    uint64_t done;                            /* value of the semaphore when it has finished */
+    uint32_t count;                           /* sessions */
+    uint32_t *tokens, *positions, *sequences; /* of its batch; max_outputs each */
+} sl_ahead;
 
 struct sl_engine {
     sl_engine_options options;
@@ -127,6 +142,7 @@ struct sl_engine {
     uint64_t passes;
     sl_program *programs[SL_PROGRAMS_MAX];
     uint32_t program_count;
+    sl_ahead ahead;
     uint64_t dispatches, barriers; /* of the last pass */
 
     struct sl_profiler *profiler; /* NULL but while sl_engine_profile runs */
@@ -149,6 +165,8 @@ SL_NODISCARD sl_status sl_weights_load(sl_engine *engine, sl_diag *diag);
 SL_NODISCARD sl_status sl_pass_run(sl_engine *engine, const sl_pass_input *input, const uint32_t **out_next,
                                    const float **out_logits, sl_diag *diag);
 void sl_programs_clear(sl_engine *engine);
+/* Waits for a step that was queued ahead, and forgets it. */
+SL_NODISCARD sl_status sl_ahead_drop(sl_engine *engine, sl_diag *diag);
 
 /* ---- Sessions ---- */
 
@@ -164,6 +182,8 @@ struct sl_session {
 
 /* How a token of this session is chosen: on the device, or (SL_OUTPUT_LOGITS) by sl_session_pick. */
 sl_output sl_session_output(const sl_session *session);
+/* Does the next token depend on nothing but the logits and the number of the draw? */
+bool sl_session_chains(const sl_session *session);
 /* Fills the batch's sampling parameters of output `row`. */
 void sl_session_write_sampling(const sl_session *session, uint32_t row);
 /* Draws from logits [n_vocab], which it changes. */
