@@ -131,7 +131,9 @@ struct sl_push_gemm {
  * freq_base^(-2i/rot_dim) / factors[i] (factors[rot_dim/2], 0: ones), then YaRN: interpolated = freq_scale *
  * theta; ramp over corr_low .. corr_high mixed by ext_factor; cos and sin times attn_factor (the host has
  * folded YaRN's magnitude into it). Padding tokens are left alone. Sources: Su et al. 2021; Peng et al. 2023
- * (YaRN). */
+ * (YaRN).
+ * rope_table: x[t][rot_dim / 2][2] = (cos, sin) that these pairs are turned by; n_heads, head_dim,
+ * token_stride and mode mean nothing there. */
 struct sl_push_rope {
     sl_addr x, positions, factors;
     uint32_t n_heads, head_dim, rot_dim, n_tokens, token_stride, mode;
@@ -162,6 +164,36 @@ struct sl_push_attention_combine {
     sl_addr partial, y;
     uint32_t n_heads, head_dim, n_tokens, n_splits, y_stride;
 };
+
+/* A decode step of attention in one dispatch: each token is one of a sequence of its own, and q, k, v are as
+ * the products made them. Per token and head: q, k = x / sqrt(mean(x^2) + eps) * weight where a weight
+ * (q_norm, k_norm) is given; both turned by rope[t][rot_dim / 2][2] (from rope_table; pairs by SL_STEP_NEOX
+ * as in rope); k and v into the cache at the token's position; and then y as in sl_push_attention over the
+ * cache, the new key included. y[t][H * D] in the format of SL_STEP_FORMAT (Q8: D a multiple of 32), zeros
+ * for padding tokens. The keys are cut into as many splits as their number deserves, at most n_splits <=
+ * SL_STEP_SPLITS_MAX. partial: room for T * n_splits * H * (D + 4) floats, where n_splits > 1 or H / G > 8.
+ * arrivals[T][G] (u32): zeros before and after. Key: head size. All addresses but the norms' are of multiples of 16 bytes,
+ * and strides multiples of 4. */
+struct sl_push_attention_step {
+    sl_addr q, k, v, q_norm, k_norm, rope, k_cache, v_cache, block_table, positions, sequences, y, partial,
+        arrivals;
+    uint32_t n_tokens, n_splits, table_stride, window;
+};
+
+/* Its specialization constants: what is fixed for a model. */
+#define SL_STEP_GROUP      2 /* H / G */
+#define SL_STEP_KV_HEADS   3 /* G */
+#define SL_STEP_ROT_DIM    4
+#define SL_STEP_NEOX       5  /* pairs (i, i + rot_dim / 2) instead of (2i, 2i + 1) */
+#define SL_STEP_FORMAT     6  /* SL_ROWS_* of y */
+#define SL_STEP_Q_STRIDE   7  /* of q's tokens */
+#define SL_STEP_KV_STRIDE  8  /* of k's and v's */
+#define SL_STEP_SCALE      9  /* f32 */
+#define SL_STEP_SOFTCAP    10 /* f32; 0: none */
+#define SL_STEP_EPS        11 /* f32 */
+#define SL_STEP_HEAD_DIM   12 /* D, for the C side */
+#define SL_STEP_SPEC_END   13
+#define SL_STEP_SPLITS_MAX 64u
 
 #define SL_ACT_SILU 0u
 #define SL_ACT_GELU 1u /* tanh approximation */

@@ -1,12 +1,12 @@
+#include "shaders/attention/rope_host.h"
+
 #include "shaders/registry.h"
 
 #include <math.h>
 
 #define PAIRS 64u /* frequencies kept at a time */
 
-/* Angle a position turns pair i by, in radians. Double throughout: at position 131072 an f32 frequency is off
- * by 0.01 radians. */
-static double frequency(const struct sl_push_rope *p, uint32_t i)
+double sl_rope_frequency(const struct sl_push_rope *p, uint32_t i)
 {
     const float *factors = sl_host(p->factors);
     double theta = pow((double)p->freq_base, -2.0 * i / p->rot_dim);
@@ -18,14 +18,19 @@ static double frequency(const struct sl_push_rope *p, uint32_t i)
     return theta * ((double)p->freq_scale * (1.0 - mix) + mix);
 }
 
+void sl_rope_turn(const struct sl_push_rope *p, double angle, float *out_cos, float *out_sin)
+{
+    *out_cos = (float)(cos(angle) * (double)p->attn_factor);
+    *out_sin = (float)(sin(angle) * (double)p->attn_factor);
+}
+
 static void rotate_token(const struct sl_push_rope *p, uint64_t t, uint32_t position, uint32_t first,
                          uint32_t count, const double *frequencies)
 {
     const uint32_t step = p->mode ? p->rot_dim / 2 : 1;
     for (uint32_t i = first; i < first + count; i++) {
-        const double angle = position * frequencies[i - first];
-        const float c = (float)(cos(angle) * (double)p->attn_factor);
-        const float s = (float)(sin(angle) * (double)p->attn_factor);
+        float c, s;
+        sl_rope_turn(p, position * frequencies[i - first], &c, &s);
         float *at = (float *)sl_host(p->x) + t * p->token_stride + (p->mode ? i : 2 * i);
         for (uint32_t h = 0; h < p->n_heads; h++, at += p->head_dim) {
             const float a = at[0], b = at[step];
@@ -47,7 +52,7 @@ void sl_host_rope(const sl_kernel_task *task)
     for (uint32_t first = 0, count; first < pairs; first += count) {
         count = pairs - first < PAIRS ? pairs - first : PAIRS;
         for (uint32_t i = 0; i < count; i++)
-            frequencies[i] = frequency(p, first + i);
+            frequencies[i] = sl_rope_frequency(p, first + i);
         for (uint64_t t = begin; t < end; t++)
             if (positions[t] != SL_NO_POSITION) rotate_token(p, t, positions[t], first, count, frequencies);
     }

@@ -183,6 +183,140 @@ bool sl_gen_attention_prefill(sl_kernel_case *c, uint32_t index, const sl_varian
 }
 
 #undef AT
+#define AT(field) ((uint32_t)offsetof(struct sl_push_attention_step, field))
+
+typedef struct step_plan {
+    const char *name;
+    uint32_t group, n_kv_heads, window, n_splits;
+    float softcap;
+    uint32_t unturned; /* elements of a head that RoPE leaves alone */
+    bool neox, norms;
+    uint32_t format;
+    run runs[RUNS_MAX]; /* one token each but for padding */
+} step_plan;
+
+static void add_norms(sl_kernel_case *c, uint32_t head_dim)
+{
+    float *q_norm = sl_case_operand_add(c, AT(q_norm), SL_CASE_IN, SL_CASE_F32, head_dim * sizeof *q_norm);
+    float *k_norm = sl_case_operand_add(c, AT(k_norm), SL_CASE_IN, SL_CASE_F32, head_dim * sizeof *k_norm);
+    sl_case_fill_floats(c, q_norm, head_dim, 0.5f, 2);
+    sl_case_fill_floats(c, k_norm, head_dim, 0.5f, 2);
+}
+
+/* Cosines and sines of any angles. */
+static void add_turns(sl_kernel_case *c, uint32_t n_tokens, uint32_t rot_dim)
+{
+    const uint32_t n = n_tokens * rot_dim;
+    float *turns = sl_case_operand_add(c, AT(rope), SL_CASE_IN, SL_CASE_F32, n * sizeof *turns);
+    for (uint32_t i = 0; i < n; i += 2) {
+        const float angle = sl_case_random_float(c, -3, 3);
+        turns[i] = cosf(angle);
+        turns[i + 1] = sinf(angle);
+    }
+}
+
+static void add_step_rows(sl_kernel_case *c, const struct sl_push_attention_step *p, const layout *l)
+{
+    const uint32_t n_kv_heads = c->spec[SL_STEP_KV_HEADS - SL_SPEC_FIRST];
+    const uint32_t n_heads = c->spec[SL_STEP_GROUP - SL_SPEC_FIRST] * n_kv_heads;
+    const uint32_t d = c->spec[SL_STEP_HEAD_DIM - SL_SPEC_FIRST], t = p->n_tokens;
+    const uint32_t strides[] = {c->spec[SL_STEP_Q_STRIDE - SL_SPEC_FIRST],
+                                c->spec[SL_STEP_KV_STRIDE - SL_SPEC_FIRST],
+                                c->spec[SL_STEP_KV_STRIDE - SL_SPEC_FIRST]};
+    const uint32_t rows[] = {AT(q), AT(k), AT(v)}, caches[] = {AT(k_cache), AT(v_cache)};
+    for (uint32_t i = 0; i < COUNT(rows); i++) {
+        const uint64_t floats = (uint64_t)t * strides[i];
+        float *x = sl_case_operand_add(c, rows[i], SL_CASE_IN, SL_CASE_F32, floats * sizeof *x);
+        sl_case_fill_floats(c, x, floats, -2, 2);
+    }
+    for (uint32_t i = 0; i < COUNT(caches); i++) {
+        const uint64_t bytes = (uint64_t)l->n_pages * n_kv_heads * PAGE * d * sizeof(uint16_t);
+        uint16_t *cache = sl_case_operand_add(c, caches[i], SL_CASE_IN | SL_CASE_OUT, SL_CASE_F16, bytes);
+        fill_cache(c, cache, l, n_kv_heads, d);
+    }
+    sl_case_rows_add(c, AT(y), SL_CASE_OUT, c->spec[SL_STEP_FORMAT - SL_SPEC_FIRST], t, n_heads * d,
+                     n_heads * d);
+    sl_case_operand_add(c, AT(arrivals), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32,
+                        (uint64_t)t * n_kv_heads * sizeof(uint32_t));
+    if (p->n_splits > 1 || n_heads / n_kv_heads > 8) /* scratch: whatever is left there */
+        sl_case_operand_add(c, AT(partial), 0, SL_CASE_F32,
+                            (uint64_t)t * p->n_splits * n_heads * (d + 4) * sizeof(float));
+}
+
+static void make_step(sl_kernel_case *c, const step_plan *plan, uint32_t head_dim)
+{
+    const layout l = add_layout(c, plan->runs, AT(positions), AT(sequences), AT(block_table));
+    const uint32_t n_heads = plan->group * plan->n_kv_heads, rot_dim = head_dim - plan->unturned;
+    const struct sl_push_attention_step push = {
+        .n_tokens = l.n_tokens,
+        .n_splits = plan->n_splits,
+        .table_stride = l.table_stride,
+        .window = plan->window,
+    };
+    const uint32_t stride = (n_heads + 2 * plan->n_kv_heads) * head_dim;
+    const uint32_t spec[] = {
+        [SL_STEP_GROUP] = plan->group,
+        [SL_STEP_KV_HEADS] = plan->n_kv_heads,
+        [SL_STEP_ROT_DIM] = rot_dim,
+        [SL_STEP_NEOX] = plan->neox,
+        [SL_STEP_FORMAT] = plan->format,
+        [SL_STEP_Q_STRIDE] = stride, /* q, k and v as one product made them */
+        [SL_STEP_KV_STRIDE] = plan->n_kv_heads * head_dim,
+        [SL_STEP_SCALE] = sl_float_to_bits(1 / sqrtf((float)head_dim)),
+        [SL_STEP_SOFTCAP] = sl_float_to_bits(plan->softcap),
+        [SL_STEP_EPS] = sl_float_to_bits(1e-5f),
+        [SL_STEP_HEAD_DIM] = head_dim,
+    };
+    memcpy(c->push, &push, sizeof push);
+    memcpy(c->spec, spec + SL_SPEC_FIRST, sizeof spec - SL_SPEC_FIRST * sizeof *spec);
+    c->spec_count = SL_STEP_SPEC_END - SL_SPEC_FIRST;
+    snprintf(c->name, sizeof c->name, "%s d=%u h=%u/%u t=%u w=%u s=%u", plan->name, head_dim, n_heads,
+             plan->n_kv_heads, l.n_tokens, plan->window, push.n_splits);
+    if (plan->norms) add_norms(c, head_dim);
+    add_turns(c, l.n_tokens, rot_dim);
+    add_step_rows(c, &push, &l);
+}
+
+/* Few sets of specialization constants: each is a pipeline to compile. */
+bool sl_gen_attention_step(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const step_plan plans[] = {
+#define F32 SL_ROWS_F32
+        {"splits", 4, 2, 0, 3, 0, 0, 0, 0, F32, {{0, 511, 1}, {1, 320, 1}, {2, 30, 1}, {3, 0, 1}}},
+        {"padding", 4, 2, 0, 2, 0, 0, 0, 0, F32, {{0, 40, 1}, {1, PADDING, 2}, {1, 7, 1}, {0, PADDING, 1}}},
+        {"a page's edges", 4, 2, 0, 1, 0, 0, 0, 0, F32, {{0, 31, 1}, {1, 32, 1}, {2, 33, 1}, {3, 64, 1}}},
+        {"window and norms",
+         2,
+         2,
+         100,
+         2,
+         0,
+         0,
+         1,
+         1,
+         F32,
+         {{0, 400, 1}, {1, 99, 1}, {2, 100, 1}, {3, 700, 1}}},
+        {"window of one", 2, 2, 1, 1, 0, 0, 1, 1, F32, {{0, 31, 1}, {1, 32, 1}, {2, 0, 1}}},
+        {"seven heads, softcap, norms", 7, 1, 0, 4, 2.5f, 16, 0, 1, F32, {{0, 900, 1}, {1, 77, 1}}},
+        {"three heads, q8", 3, 2, 0, 2, 0, 32, 1, 0, SL_ROWS_Q8, {{1, 350, 1}, {0, 3, 1}, {2, PADDING, 1}}},
+        {"long", 4, 2, 0, 64, 0, 0, 0, 0, F32, {{0, 5000, 1}}},
+        {"one workgroup", 4, 2, 0, 1, 0, 0, 0, 0, F32, {{0, 2000, 1}, {1, 1999, 1}}},
+        {"sixteen heads", 16, 1, 0, 2, 0, 0, 1, 0, F32, {{0, 300, 1}, {1, 31, 1}}},
+        {"one head, f16", 1, 3, 33, 2, 0, 0, 0, 0, SL_ROWS_F16, {{0, 600, 1}, {1, 32, 1}}},
+        {"five heads", 5, 1, 0, 2, 0, 0, 1, 0, F32, {{0, 333, 1}}},
+        {"six heads, q8", 6, 2, 0, 3, 0, 0, 1, 1, SL_ROWS_Q8, {{0, 650, 1}, {1, 1, 1}}},
+        {"eight heads", 8, 2, 0, 3, 0, 0, 1, 1, F32, {{0, 777, 1}, {1, 129, 1}}},
+#undef F32
+    };
+    /* All of them for the most usual size of a head, the first ones for the others. */
+    if (index >= (variant->key == 128 ? COUNT(plans) : 5)) return false;
+    step_plan plan = plans[index];
+    if (plan.format == SL_ROWS_Q8 && variant->key % 32) plan.format = SL_ROWS_F16;
+    make_step(c, &plan, variant->key);
+    return true;
+}
+
+#undef AT
 #define AT(field) ((uint32_t)offsetof(struct sl_push_attention_combine, field))
 
 bool sl_gen_attention_combine(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
@@ -289,7 +423,8 @@ bool sl_gen_kv_store(sl_kernel_case *c, uint32_t index, const sl_variant *varian
 #undef AT
 #define AT(field) ((uint32_t)offsetof(struct sl_push_rope, field))
 
-bool sl_gen_rope(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+/* x: heads to rotate, or the table of turns. */
+static bool make_rope(sl_kernel_case *c, uint32_t index, bool table)
 {
     static const struct {
         const char *name;
@@ -343,14 +478,13 @@ bool sl_gen_rope(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
          false},
 #undef ROPE
     };
-    (void)variant;
     if (index >= COUNT(shapes)) return false;
     struct sl_push_rope push = shapes[index].push;
     push.token_stride = push.n_heads * push.head_dim + (index % 2 ? 64 : 0);
     memcpy(c->push, &push, sizeof push);
     snprintf(c->name, sizeof c->name, "%s d=%u/%u h=%u t=%u", shapes[index].name, push.rot_dim, push.head_dim,
              push.n_heads, push.n_tokens);
-    const uint64_t floats = (uint64_t)push.n_tokens * push.token_stride;
+    const uint64_t floats = (uint64_t)push.n_tokens * (table ? push.rot_dim : push.token_stride);
     float *x = sl_case_operand_add(c, AT(x), SL_CASE_IN | SL_CASE_OUT, SL_CASE_F32, floats * sizeof *x);
     sl_case_fill_floats(c, x, floats, -2, 2);
     uint32_t *positions =
@@ -365,4 +499,16 @@ bool sl_gen_rope(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
             factors[i] = i < push.rot_dim / 8 ? 1.0f : sl_case_random_float(c, 0.7f, 8.0f);
     }
     return true;
+}
+
+bool sl_gen_rope(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    (void)variant;
+    return make_rope(c, index, false);
+}
+
+bool sl_gen_rope_table(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    (void)variant;
+    return make_rope(c, index, true);
 }

@@ -34,7 +34,7 @@ typedef struct sl_case_operand {
     void *data;            /* initial contents, bytes long, 64-byte aligned; NULL for a pure output */
 } sl_case_operand;
 
-#define SL_CASE_OPERANDS_MAX 12
+#define SL_CASE_OPERANDS_MAX 16
 
 typedef struct sl_kernel_case {
     char name[96];                   /* "n=576 tokens=3", for messages */
