@@ -9,8 +9,9 @@
 
 #include <stdio.h>
 
-#define WARM_NS 800000000ull /* a GPU that idled, if only to compile, needs so much load to reach its clock  \
-                              */
+#define WARM_NS                                                                                              \
+    800000000ull /* a GPU that idled, if only to compile, needs so much load to reach its clock              \
+                  */
 #define AGAIN_NS    100000000ull /* and between measurements */
 #define ROUNDS      8
 #define ROUND_NS    8000000.0 /* dispatches are repeated within a submission until it takes so long */

@@ -34,6 +34,8 @@ typedef struct sl_engine_test_hooks {
     bool work_ahead;                            /* queue decode steps ahead on software devices too */
     uint32_t gemm_format; /* SL_ROWS_*: products of many tokens in two phases where the device can, whether it
                              is faster or not; SL_ROWS_F32: what is best */
+    bool attention_step; /* decode attends in one dispatch on devices too for which that is not the faster way
+                          */
 } sl_engine_test_hooks;
 
 extern sl_engine_test_hooks sl_engine_hooks;
@@ -87,7 +89,7 @@ typedef struct sl_pass_input {
     uint32_t n_outputs;
     const uint32_t *out_index; /* which token each output belongs to */
     sl_output output;
-    bool prefill;
+    bool prefill; /* runs of consecutive tokens; else each token is of a sequence of its own */
 } sl_pass_input;
 
 /* A decode step that was queued before anyone asked for it: the one that follows if every session goes on

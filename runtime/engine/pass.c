@@ -36,6 +36,7 @@ static sl_shape shape_for(const sl_engine *e, const sl_pass_input *in)
     if (s.n_outputs > SL_MATVEC_COLUMNS_MAX)
         s.n_outputs = SL_MIN(round_up_power(s.n_outputs), e->limits.outputs);
     if (s.n_tokens <= SL_MATVEC_COLUMNS_MAX) s.prefill = false; /* attention_decode takes tokens one by one */
+    s.apart = !in->prefill || in->n_tokens == 1;
     return s;
 }
 
@@ -57,8 +58,8 @@ void sl_programs_clear(sl_engine *engine)
 static bool same_shape(const sl_shape *a, const sl_shape *b)
 {
     return a->n_tokens == b->n_tokens && a->n_outputs == b->n_outputs && a->output == b->output &&
-           a->prefill == b->prefill && a->gather == b->gather && a->chained == b->chained &&
-           a->slot == b->slot;
+           a->prefill == b->prefill && a->gather == b->gather && a->apart == b->apart &&
+           a->chained == b->chained && a->slot == b->slot;
 }
 
 static sl_status record(sl_engine *e, const sl_shape *shape, sl_program **out, sl_diag *diag)

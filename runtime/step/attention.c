@@ -2,8 +2,9 @@
 #include "runtime/step/builder_internal.h"
 
 #include "hal/base/checked.h"
+#include "hal/base/half.h"
 
-sl_status sl_emit_head_norms(sl_builder *b)
+static sl_status emit_head_norms(sl_builder *b)
 {
     if (!b->m->arch->qk_norm) return SL_OK;
     const sl_workspace *w = &b->l->work;
@@ -16,21 +17,17 @@ sl_status sl_emit_head_norms(sl_builder *b)
                                       t * b->h->n_kv_heads, SL_ROWS_F32});
 }
 
-sl_status sl_emit_rope(sl_builder *b, const char *label, sl_range x, uint32_t n_heads)
+/* The push block of rope and rope_table, without what is turned. */
+static struct sl_push_rope rope_push(const sl_builder *b, bool windowed)
 {
     const sl_model_tensor *factors = sl_model_find(b->m, SL_PART_ROPE_FACTORS, SL_NO_LAYER);
-    const bool windowed = sl_model_windowed(b->m, b->layer);
     const sl_rope *rope = windowed ? &b->h->window_rope : &b->h->rope;
-    const uint32_t stride = n_heads * b->h->head_dim;
-    const struct sl_push_rope push = {
-        .x = x.begin,
+    return (struct sl_push_rope){
         .positions = b->l->batch.positions.begin,
         .factors = factors ? sl_build_resident(b, factors) : 0,
-        .n_heads = n_heads,
         .head_dim = b->h->head_dim,
         .rot_dim = b->h->rot_dim,
         .n_tokens = b->shape->n_tokens,
-        .token_stride = stride,
         .mode = b->m->arch->rope_order == SL_ROPE_NEOX,
         .freq_base = rope->freq_base,
         .freq_scale = rope->freq_scale,
@@ -39,15 +36,23 @@ sl_status sl_emit_rope(sl_builder *b, const char *label, sl_range x, uint32_t n_
         .corr_low = rope->corr_low,
         .corr_high = rope->corr_high,
     };
+}
+
+static sl_status emit_rope(sl_builder *b, const char *label, sl_range x, uint32_t n_heads)
+{
+    struct sl_push_rope push = rope_push(b, sl_model_windowed(b->m, b->layer));
+    push.x = x.begin;
+    push.n_heads = n_heads;
+    push.token_stride = n_heads * b->h->head_dim;
     sl_phase *p;
     sl_status st = sl_build_phase(b, label, SL_K_rope, 0, NULL, 0, &push, sizeof push, &p);
     if (st != SL_OK) return st;
-    sl_phase_reads(p, sl_build_rows_of(x, b->shape->n_tokens, stride));
-    sl_phase_writes(p, sl_build_rows_of(x, b->shape->n_tokens, stride));
+    sl_phase_reads(p, sl_build_rows_of(x, b->shape->n_tokens, push.token_stride));
+    sl_phase_writes(p, sl_build_rows_of(x, b->shape->n_tokens, push.token_stride));
     return SL_OK;
 }
 
-sl_status sl_emit_kv_store(sl_builder *b)
+static sl_status emit_kv_store(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const uint32_t n_tokens = b->shape->n_tokens, stride = b->h->n_kv_heads * b->h->head_dim;
@@ -104,7 +109,8 @@ static sl_status emit_combine(sl_builder *b, uint32_t n_splits)
     return SL_OK;
 }
 
-sl_status sl_emit_attention(sl_builder *b)
+/* Attention over the cache, which holds the keys and values of this pass already. */
+static sl_status emit_cached(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const uint32_t n_tokens = b->shape->n_tokens, stride = b->h->n_heads * b->h->head_dim;
@@ -139,4 +145,124 @@ sl_status sl_emit_attention(sl_builder *b)
     sl_phase_reads(p, b->l->v_cache[b->layer]);
     sl_phase_writes(p, n_splits > 1 ? w->partial : sl_build_rows_of(w->attention, n_tokens, stride));
     return n_splits > 1 ? emit_combine(b, n_splits) : SL_OK;
+}
+
+/* ---- one dispatch a layer ---- */
+
+/* Does one dispatch do all from q, k, v to the result? Only where no token attends to the key of another one
+ * of the pass: that key is in the cache as soon as some other workgroup has put it there, for which none may
+ * wait. */
+static bool in_one_step(const sl_builder *b)
+{
+    return b->l->attention_step && b->shape->apart && !b->shape->prefill;
+}
+
+static sl_status emit_turns(sl_builder *b, sl_range turns, bool windowed)
+{
+    struct sl_push_rope push = rope_push(b, windowed);
+    push.x = turns.begin;
+    sl_phase *p;
+    sl_status st = sl_build_phase(b, "rope_table", SL_K_rope_table, 0, NULL, 0, &push, sizeof push, &p);
+    if (st != SL_OK) return st;
+    sl_phase_writes(p, sl_build_rows_of(turns, push.n_tokens, push.rot_dim));
+    return SL_OK;
+}
+
+sl_status sl_emit_turns(sl_builder *b)
+{
+    if (!in_one_step(b)) return SL_OK;
+    sl_status st = emit_turns(b, b->l->work.turns, false);
+    return st == SL_OK && b->h->window_tokens ? emit_turns(b, b->l->work.window_turns, true) : st;
+}
+
+uint32_t sl_attention_format(const sl_builder *b)
+{
+    const bool blocks = b->h->head_dim % 32 == 0; /* of Q8: within a head */
+    return in_one_step(b) && sl_decode_fused(b) && blocks
+               ? sl_decode_row_format(sl_build_tensor(b, SL_PART_O))
+               : SL_ROWS_F32;
+}
+
+static void step_spec(const sl_builder *b, uint32_t spec[SL_SPEC_MAX])
+{
+    const sl_hparams *h = b->h;
+    spec[SL_STEP_GROUP] = h->n_heads / h->n_kv_heads;
+    spec[SL_STEP_KV_HEADS] = h->n_kv_heads;
+    spec[SL_STEP_ROT_DIM] = h->rot_dim;
+    spec[SL_STEP_NEOX] = b->m->arch->rope_order == SL_ROPE_NEOX;
+    spec[SL_STEP_FORMAT] = sl_attention_format(b);
+    spec[SL_STEP_Q_STRIDE] = h->n_heads * h->head_dim;
+    spec[SL_STEP_KV_STRIDE] = h->n_kv_heads * h->head_dim;
+    spec[SL_STEP_SCALE] = sl_float_to_bits(h->attention_scale);
+    spec[SL_STEP_SOFTCAP] = sl_float_to_bits(0);
+    spec[SL_STEP_EPS] = sl_float_to_bits(h->norm_eps);
+    spec[SL_STEP_HEAD_DIM] = h->head_dim;
+}
+
+/* One workgroup a compute unit: its subgroups hide each other's latency, and fewer parts have to be merged.
+ * The kernel takes less where there are few keys. */
+static uint32_t step_splits(const sl_builder *b)
+{
+    return SL_MIN(SL_MAX(1, b->l->limits.splits / (2 * b->shape->n_tokens)), SL_STEP_SPLITS_MAX);
+}
+
+static sl_status emit_step(sl_builder *b)
+{
+    const sl_workspace *w = &b->l->work;
+    const uint32_t t = b->shape->n_tokens, q = b->h->n_heads * b->h->head_dim;
+    const uint32_t kv = b->h->n_kv_heads * b->h->head_dim;
+    const bool windowed = sl_model_windowed(b->m, b->layer), norms = b->m->arch->qk_norm;
+    const sl_range turns = windowed ? w->window_turns : w->turns;
+    const struct sl_push_attention_step push = {
+        .q = w->q.begin,
+        .k = w->k.begin,
+        .v = w->v.begin,
+        .q_norm = norms ? sl_build_resident(b, sl_build_tensor(b, SL_PART_Q_NORM)) : 0,
+        .k_norm = norms ? sl_build_resident(b, sl_build_tensor(b, SL_PART_K_NORM)) : 0,
+        .rope = turns.begin,
+        .k_cache = b->l->k_cache[b->layer].begin,
+        .v_cache = b->l->v_cache[b->layer].begin,
+        .block_table = b->l->batch.block_table.begin,
+        .positions = b->l->batch.positions.begin,
+        .sequences = b->l->batch.sequences.begin,
+        .y = w->attention.begin,
+        .partial = w->partial.begin,
+        .arrivals = w->arrivals.begin,
+        .n_tokens = t,
+        .n_splits = step_splits(b),
+        .table_stride = b->l->limits.pages_per_session,
+        .window = windowed ? b->h->window_tokens : 0,
+    };
+    uint32_t spec[SL_SPEC_MAX] = {0};
+    step_spec(b, spec);
+    sl_phase *p;
+    sl_status st = sl_build_phase(b, "attention", SL_K_attention_step, b->h->head_dim, spec + SL_SPEC_FIRST,
+                                  SL_STEP_SPEC_END - SL_SPEC_FIRST, &push, sizeof push, &p);
+    if (st != SL_OK) return st;
+    sl_phase_reads(p, sl_build_rows_of(w->q, t, q));
+    sl_phase_reads(p, sl_build_rows_of(w->k, t, kv));
+    sl_phase_reads(p, sl_build_rows_of(w->v, t, kv));
+    sl_phase_reads(p, sl_build_rows_of(turns, t, b->h->rot_dim));
+    sl_phase_reads(p, b->l->k_cache[b->layer]);
+    sl_phase_reads(p, b->l->v_cache[b->layer]);
+    sl_phase_writes(p, b->l->k_cache[b->layer]);
+    sl_phase_writes(p, b->l->v_cache[b->layer]);
+    sl_phase_writes(p, sl_build_rows_of(w->attention, t, q));
+    sl_phase_writes(p, w->partial);
+    sl_phase_writes(p, w->arrivals);
+    return SL_OK;
+}
+
+sl_status sl_emit_attention(sl_builder *b)
+{
+    if (in_one_step(b)) return emit_step(b);
+    const sl_workspace *w = &b->l->work;
+    sl_status st;
+    SL_TRY(emit_head_norms(b));
+    SL_TRY(emit_rope(b, "rope_q", w->q, b->h->n_heads));
+    SL_TRY(emit_rope(b, "rope_k", w->k, b->h->n_kv_heads));
+    SL_TRY(emit_kv_store(b));
+    SL_TRY(emit_cached(b));
+cleanup:
+    return st;
 }

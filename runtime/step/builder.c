@@ -119,10 +119,6 @@ static sl_status emit_attention_half(sl_builder *b)
         !b->m->arch->post_norms};
     sl_status st;
     SL_TRY(sl_decode_fused(b) ? sl_emit_decode_qkv(b) : emit_qkv(b));
-    SL_TRY(sl_emit_head_norms(b));
-    SL_TRY(sl_emit_rope(b, "rope_q", w->q, b->h->n_heads));
-    SL_TRY(sl_emit_rope(b, "rope_k", w->k, b->h->n_kv_heads));
-    SL_TRY(sl_emit_kv_store(b));
     SL_TRY(sl_emit_attention(b));
     SL_TRY(sl_decode_fused(b) ? sl_emit_decode_o(b) : sl_emit_products(b, &output, 1, SL_ROWS_F32));
     SL_TRY(emit_post_norm(b, "attn_post_norm", SL_PART_ATTN_POST_NORM));
@@ -200,6 +196,7 @@ sl_status sl_step_build(const sl_layout *layout, sl_kernel_set *kernels, const s
     sl_status st;
     if (shape->chained) SL_TRY(sl_emit_advance(&b));
     SL_TRY(sl_emit_embedding(&b));
+    SL_TRY(sl_emit_turns(&b));
     for (b.layer = 0; b.layer < b.h->n_layers; b.layer++)
         SL_TRY(emit_layer(&b));
     b.layer = SL_NO_LAYER;

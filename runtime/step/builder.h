@@ -22,6 +22,7 @@ typedef struct sl_shape {
     bool chained;
     uint32_t slot; /* where the result goes in the readback buffer: 0, 1 */
     bool prefill;  /* runs of consecutive tokens: attention by tiles */
+    bool apart;    /* each token is of a sequence of its own: none attends to another one's key */
 } sl_shape;
 
 /* Appends the phases of one pass to `step`. Errors: SL_ERR_UNSUPPORTED when the device has no kernel for a

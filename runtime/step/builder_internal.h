@@ -77,10 +77,13 @@ sl_status sl_emit_embedding(sl_builder *b);
 /* From work.gate and work.up: to work.gate (SL_ROWS_F32), or to work.act (SL_ROWS_F16). */
 sl_status sl_emit_act_mul(sl_builder *b, uint64_t rows, uint32_t n, uint32_t format);
 uint32_t sl_build_act(const sl_builder *b); /* SL_ACT_* */
-sl_status sl_emit_head_norms(sl_builder *b);
-sl_status sl_emit_rope(sl_builder *b, const char *label, sl_range x, uint32_t n_heads);
-sl_status sl_emit_kv_store(sl_builder *b);
+/* What attention needs before the layers. */
+sl_status sl_emit_turns(sl_builder *b);
+/* From q, k, v, as the products made them, to w->attention. */
 sl_status sl_emit_attention(sl_builder *b);
+/* Format of these rows (SL_ROWS_*): the one that a decode step's product reads, where attention can write it.
+ */
+uint32_t sl_attention_format(const sl_builder *b);
 sl_status sl_emit_moe(sl_builder *b);
 sl_status sl_emit_route(sl_builder *b);
 /* The batch of a chained step. */
@@ -92,6 +95,8 @@ sl_status sl_emit_sampling(sl_builder *b);
 /* Is this pass one of few tokens, on a device and with weights that the fused products take? The layer's own.
  */
 bool sl_decode_fused(const sl_builder *b);
+/* Format (SL_ROWS_*) in which such a product with `t` reads rows from memory. */
+uint32_t sl_decode_row_format(const sl_model_tensor *t);
 sl_status sl_emit_decode_qkv(sl_builder *b);
 sl_status sl_emit_decode_o(sl_builder *b);
 sl_status sl_emit_decode_dense(sl_builder *b);

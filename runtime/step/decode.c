@@ -13,7 +13,7 @@ static bool float_weights(const sl_model_tensor *t)
 }
 
 /* Rows of x as the product with `t` reads them from memory. */
-static uint32_t row_format(const sl_model_tensor *t)
+uint32_t sl_decode_row_format(const sl_model_tensor *t)
 {
     return float_weights(t) ? SL_ROWS_F32 : SL_ROWS_Q8;
 }
@@ -78,7 +78,7 @@ static sl_status emit_rows_norm(sl_builder *b, const char *label, const operand 
 static sl_status prepare(sl_builder *b, const char *label, const operand *from, const sl_model_tensor *t,
                          uint32_t rows, sl_range scratch, operand *out)
 {
-    const uint32_t format = row_format(t);
+    const uint32_t format = sl_decode_row_format(t);
     *out = *from;
     if (from->input == SL_INPUT_ROWS) return SL_OK;
     if (rows == 1 && t->n_k <= (float_weights(t) ? SL_FUSED_N_K_MAX / 2 : SL_FUSED_N_K_MAX)) return SL_OK;
@@ -206,7 +206,8 @@ sl_status sl_emit_decode_qkv(sl_builder *b)
 
 sl_status sl_emit_decode_o(sl_builder *b)
 {
-    const operand x = {b->l->work.attention, SL_INPUT_PLAIN, NULL};
+    const uint32_t input = sl_attention_format(b) == SL_ROWS_Q8 ? SL_INPUT_ROWS : SL_INPUT_PLAIN;
+    const operand x = {b->l->work.attention, input, NULL};
     return emit_plain(b, "attn_output", "attn_rows", &x, sl_build_tensor(b, SL_PART_O), b->shape->n_tokens,
                       sl_build_half_block_target(b), !b->m->arch->post_norms);
 }
@@ -225,7 +226,7 @@ sl_status sl_emit_decode_dense(sl_builder *b)
     const sl_model_tensor *gate = sl_build_tensor(b, SL_PART_GATE), *up = sl_build_tensor(b, SL_PART_UP);
     const sl_model_tensor *down = sl_build_tensor(b, SL_PART_DOWN);
     const operand x = {w->x, SL_INPUT_NORM, sl_build_tensor(b, SL_PART_FFN_NORM)};
-    const uint32_t format = row_format(down);
+    const uint32_t format = sl_decode_row_format(down);
     operand in, inner = {w->gate, SL_INPUT_ROWS, NULL};
     sl_status st;
     if (gated(b, gate, up)) {
@@ -329,7 +330,8 @@ sl_status sl_emit_decode_moe(sl_builder *b)
         b, &(fused_product){"moe_router", router, NULL, &in, w->router, rows, SL_ROWS_F32, false}));
     SL_TRY(sl_emit_route(b));
     SL_TRY(prepare(b, "ffn_norm", &x, gate, rows, w->up, &in));
-    SL_TRY(emit_experts(b, "moe_gate_up", SL_K_moe_gated, gate, up, &in, w->gate, row_format(down)));
+    SL_TRY(
+        emit_experts(b, "moe_gate_up", SL_K_moe_gated, gate, up, &in, w->gate, sl_decode_row_format(down)));
     SL_TRY(emit_experts(b, "moe_down", SL_K_moe_down, down, NULL, &inner, sl_build_half_block_target(b),
                         SL_ROWS_F32));
 cleanup:

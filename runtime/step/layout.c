@@ -23,8 +23,13 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     at = place(&w->k, at, t * kv, 4);
     at = place(&w->v, at, t * kv, 4);
     at = place(&w->attention, at, t * q, 4);
-    /* A step of n tokens has splits / n of them, so that the product never exceeds `splits`. */
-    at = place(&w->partial, at, (uint64_t)limits->splits * h->n_heads * (h->head_dim + 2u), 4);
+    /* A step of n tokens has splits / n of them, so that the product never exceeds `splits`. attention_step
+     * takes more than 8 heads by parts, which are partial results even with one split. */
+    const uint64_t parts = h->n_heads / h->n_kv_heads > 8 ? SL_MAX(limits->splits, t) : limits->splits;
+    at = place(&w->partial, at, parts * h->n_heads * (h->head_dim + 4u), 4);
+    at = place(&w->arrivals, at, t * h->n_kv_heads, 4);
+    at = place(&w->turns, at, t * h->rot_dim, 4);
+    at = place(&w->window_turns, at, h->window_tokens ? t * h->rot_dim : 0, 4);
     at = place(&w->gate, at, t * ff, 4);
     at = place(&w->up, at, t * SL_MAX(ff, h->n_embd), 4); /* or normed rows of x */
     const bool gemm = limits->gemm_format != SL_ROWS_F32;

@@ -31,7 +31,10 @@ typedef struct sl_limits {
     X(k)            /* [T][G * D] */                                                                         \
     X(v)            /* [T][G * D] */                                                                         \
     X(attention)    /* [T][H * D] */                                                                         \
-    X(partial)      /* [tokens * splits of a decode step][H][D + 2] */                                       \
+    X(partial)      /* [tokens * splits of a decode step][H][D + 4] */                                       \
+    X(arrivals)     /* [T][G] u32: zeros between passes */                                                   \
+    X(turns)        /* [T][rot_dim] rotations by RoPE of layers that see everything; */                      \
+    X(window_turns) /* [T][rot_dim] and of windowed ones */                                                  \
     X(gate)         /* [T][n_ff], or [T][n_used][n_expert_ff] */                                             \
     X(up)           /* the same */                                                                           \
     X(operand)      /* [T][the longest row] activations in limits.gemm_format, where their producer writes   \
@@ -94,6 +97,7 @@ typedef struct sl_layout {
     const uint64_t *block_addresses;   /* one a weight block of the plan */
     uint64_t ring_address;             /* device ring; 0: nothing is streamed */
     const sl_range *k_cache, *v_cache; /* one a layer */
+    bool attention_step;               /* decode attends in one dispatch a layer */
 } sl_layout;
 
 #endif

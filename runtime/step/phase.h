@@ -15,7 +15,7 @@ typedef struct sl_range {
 } sl_range;
 
 #define SL_PHASE_READS_MAX  6
-#define SL_PHASE_WRITES_MAX 3
+#define SL_PHASE_WRITES_MAX 5
 
 typedef struct sl_phase {
     const sl_bound_kernel *kernel;

@@ -53,7 +53,8 @@ typedef struct figures {
 
 static bool limited(const golden_case *c)
 {
-    return c->real && !sl_test_device_is_cpu() && !getenv("SLUICE_GOLDEN_FULL");
+    return c->real && (!sl_test_device_is_cpu() || sl_engine_hooks.attention_step) &&
+           !getenv("SLUICE_GOLDEN_FULL");
 }
 
 /* Path of a case's model, or the test is skipped. */
@@ -76,8 +77,13 @@ static void check_logits(sl_engine *engine, const golden *g, uint32_t n, uint32_
     float *logits = malloc((size_t)positions * g->n_vocab * sizeof *logits);
     assert_non_null(logits);
     sl_session *session = sl_test_session(engine, NULL);
-    const sl_status st = sl_session_eval(session, p->tokens, positions, logits, &diag);
-    if (st != SL_OK) fail_msg("prompt %u: %s: %s", n, sl_status_name(st), diag.message);
+    /* In one step, if at all, attend only passes of single tokens. */
+    const uint32_t piece = sl_engine_hooks.attention_step ? 1 : positions;
+    for (uint32_t i = 0; i < positions; i += piece) {
+        const sl_status st =
+            sl_session_eval(session, p->tokens + i, piece, logits + (size_t)i * g->n_vocab, &diag);
+        if (st != SL_OK) fail_msg("prompt %u: %s: %s", n, sl_status_name(st), diag.message);
+    }
     assert_int_equal(sl_session_length(session), positions);
     for (uint32_t i = 0; i < positions; i++) {
         uint32_t top;
@@ -309,6 +315,59 @@ static void test_gemm_s8(void **state)
     check_gemm(*state, SL_ROWS_S8, KL_MAX_S8, 0);
 }
 
+/* The same where decode attends in one dispatch a layer, which a CPU does not do by itself. */
+static int attend_in_one_step(void **state)
+{
+    (void)state;
+    sl_engine_hooks.attention_step = true;
+    return 0;
+}
+
+static int attend_as_usual(void **state)
+{
+    (void)state;
+    sl_engine_hooks.attention_step = false;
+    return 0;
+}
+
+/* Dispatches of a decode step of two sessions. */
+static uint64_t step_dispatches(const char *path)
+{
+    const sl_engine_options options = {.context_tokens = CONTEXT, .max_sessions = 2, .max_outputs = 2};
+    sl_engine *engine = sl_test_engine_open(path, &options);
+    sl_session *sessions[] = {sl_test_session(engine, NULL), sl_test_session(engine, NULL)};
+    const uint32_t tokens[] = {1, 2};
+    uint32_t next[2];
+    sl_diag diag = {0};
+    const sl_status st = sl_engine_step(engine, sessions, tokens, 2, next, &diag);
+    if (st != SL_OK) fail_msg("step: %s: %s", sl_status_name(st), diag.message);
+    const uint64_t dispatches = engine->dispatches;
+    sl_session_destroy(sessions[0]);
+    sl_session_destroy(sessions[1]);
+    sl_engine_close(engine);
+    return dispatches;
+}
+
+/* That is what it saves: RoPE of q and k, the KV store and, with them, the norms of heads in every layer.
+ */
+static void test_step_dispatches(void **state)
+{
+    const char *path = model_of(*state);
+    sl_engine *engine = sl_test_engine_open(path, NULL);
+    const uint32_t layers = engine->model.h.n_layers, saved = engine->model.arch->qk_norm ? 5 : 3;
+    const uint32_t tables = engine->model.h.window_tokens ? 2 : 1;
+    const bool usual = engine->layout.attention_step;
+    sl_engine_close(engine);
+    sl_engine_hooks.attention_step = true;
+    const uint64_t with = step_dispatches(path);
+    sl_engine_hooks.attention_step = false;
+    const uint64_t without = step_dispatches(path);
+    if (usual)
+        assert_int_equal(with, without); /* a GPU does it anyway */
+    else
+        assert_int_equal(with + saved * layers, without + tables);
+}
+
 /* ---- streaming ---- */
 
 static uint64_t file_bytes(const char *path)
@@ -322,8 +381,8 @@ static uint64_t file_bytes(const char *path)
     return (uint64_t)size;
 }
 
-/* Bytes read for a generation's decode steps: in each, what is streamed, within the alignment, and the row of
- * the embedding where the host looks it up. */
+/* Bytes read for a generation's decode steps: in each, what is streamed, within the alignment, and the
+ * row of the embedding where the host looks it up. */
 static void check_read_bytes(const sl_engine *e, const sl_generation *generation)
 {
     const uint64_t row = e->host_embeddings ? e->model.tensors[0].row_bytes : 0;
@@ -385,8 +444,8 @@ static uint64_t smallest_budget(const char *path, const sl_engine_options *optio
     return strtoull(at + strlen("smallest that works is "), NULL, 10) << 20;
 }
 
-/* Streams with what is left of the device memory that the resident engine took, less `cut` bytes; or, with
- * cut 0, with half of the model's bytes in all. */
+/* Streams with what is left of the device memory that the resident engine took, less `cut` bytes; or,
+ * with cut 0, with half of the model's bytes in all. */
 static void check_stream_case(const golden_case *c, uint32_t count, uint64_t cut)
 {
     const char *path = model_of(c);
@@ -456,6 +515,10 @@ int main(void)
     {                                                                                                        \
 #test " " #n, test, NULL, NULL, (void *)&cases[n]                                                    \
     }
+#define STEP_CASE(test, n)                                                                                   \
+    {                                                                                                        \
+#test ", attention in one step " #n, test, attend_in_one_step, attend_as_usual, (void *)&cases[n]    \
+    }
     const struct CMUnitTest tests[] = {
         CASE(test_golden, 0),           CASE(test_golden, 1),           CASE(test_golden, 2),
         CASE(test_golden, 3),           CASE(test_golden, 4),           CASE(test_golden, 5),
@@ -468,7 +531,10 @@ int main(void)
         CASE(test_gemm_f16, 2),         CASE(test_gemm_f16, 4),         CASE(test_gemm_f16, 5),
         CASE(test_gemm_f16, 6),         CASE(test_gemm_s8, 0),          CASE(test_gemm_s8, 1),
         CASE(test_gemm_s8, 2),          CASE(test_gemm_s8, 4),          CASE(test_gemm_s8, 5),
-        CASE(test_gemm_s8, 6),
+        CASE(test_gemm_s8, 6),          STEP_CASE(test_golden, 0),      STEP_CASE(test_golden, 1),
+        STEP_CASE(test_golden, 2),      STEP_CASE(test_golden, 3),      STEP_CASE(test_golden, 4),
+        STEP_CASE(test_golden, 5),      STEP_CASE(test_golden, 6),      STEP_CASE(test_int8_activations, 0),
+        CASE(test_step_dispatches, 0),  CASE(test_step_dispatches, 2),  CASE(test_step_dispatches, 3),
     };
     const char *only = getenv("SLUICE_TEST_FILTER"); /* "test_golden 5", with * and ? */
     if (only) cmocka_set_test_filter(only);

@@ -32,12 +32,12 @@ typedef struct visitor {
 } visitor;
 
 static const sl_shape shapes[] = {
-    {.n_tokens = 1, .n_outputs = 1, .output = SL_OUTPUT_SAMPLED},
-    {.n_tokens = 2, .n_outputs = 2, .output = SL_OUTPUT_SAMPLED},
+    {.n_tokens = 1, .n_outputs = 1, .output = SL_OUTPUT_SAMPLED, .apart = true},
+    {.n_tokens = 2, .n_outputs = 2, .output = SL_OUTPUT_SAMPLED, .apart = true},
     {.n_tokens = 4, .n_outputs = 4, .output = SL_OUTPUT_GREEDY},
-    {.n_tokens = 8, .n_outputs = 8, .output = SL_OUTPUT_GREEDY},
-    {.n_tokens = 16, .n_outputs = 16, .output = SL_OUTPUT_GREEDY},
-    {.n_tokens = 64, .n_outputs = 64, .output = SL_OUTPUT_GREEDY},
+    {.n_tokens = 8, .n_outputs = 8, .output = SL_OUTPUT_GREEDY, .apart = true},
+    {.n_tokens = 16, .n_outputs = 16, .output = SL_OUTPUT_GREEDY, .apart = true},
+    {.n_tokens = 64, .n_outputs = 64, .output = SL_OUTPUT_GREEDY, .apart = true},
     {.n_tokens = 512, .n_outputs = 1, .output = SL_OUTPUT_GREEDY, .prefill = true},
 };
 
@@ -77,6 +77,7 @@ static void visit_model(visitor *v, const sl_model *model)
         .block_addresses = blocks,
         .k_cache = k,
         .v_cache = value,
+        .attention_step = true,
     };
     sl_workspace_lay_out(model, &layout.limits, WORKSPACE_AT, &layout.work);
     sl_batch_lay_out(model, &layout.limits, true, BATCH_AT, &layout.batch);
