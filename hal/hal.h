@@ -59,6 +59,8 @@ typedef struct sl_commands sl_commands;
 #define SL_CAP_DEVICE_MAPPED   (1ull << 22) /* SL_MEMORY_DEVICE_MAPPED exists */
 #define SL_CAP_SCALAR_LOADS    (1ull << 23) /* lanes load and store one after another: a CPU */
 #define SL_CAP_STATISTICS      (1ull << 24) /* sl_kernel_statistics, on a device opened for it */
+#define SL_CAP_MATRIX_OPS                                                                                    \
+    (1ull << 25) /* NV cooperative matrix 2, subgroup scope: reductions, conversions, ... */
 
 typedef enum sl_device_type {
     SL_DEVICE_DISCRETE,

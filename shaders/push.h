@@ -152,12 +152,18 @@ struct sl_push_kv_store {
  * softcap). D = head_dim, the key. g = h / (H / G). attention_decode: one workgroup a (token, kv head,
  * split): with n_splits > 1 it writes partial[t][h][split][D + 2] (unnormalised sum, then maximum, then sum
  * of exponentials) for attention_combine, else y. attention_prefill: tiles of consecutive tokens; partial
- * unused. A tile may span sequences. */
+ * unused. A tile may span sequences. format: of y, SL_ROWS_F32, and of attention_prefill also SL_ROWS_F16;
+ * y_stride is in elements. */
 struct sl_push_attention {
     sl_addr q, k_cache, v_cache, block_table, positions, sequences, y, partial;
     uint32_t n_heads, n_kv_heads, head_dim, n_tokens, q_stride, y_stride, table_stride, window, n_splits;
+    uint32_t format;
     float scale, softcap;
 };
+
+/* Specialization constant of attention_prefill: 0 where softcap is 0, which makes it faster; anything else
+ * (and 1, if nothing is given): softcap decides. */
+#define SL_PREFILL_SOFTCAP 2
 
 /* y[t][h][:] from partial[t][h][n_splits][head_dim + 2]; zeros where every sum of exponentials is 0. */
 struct sl_push_attention_combine {

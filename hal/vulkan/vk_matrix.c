@@ -75,20 +75,22 @@ static void add_shape(sl_device_caps *caps, const VkCooperativeMatrixPropertiesK
     if (ab == SL_MATRIX_S8 && c == SL_MATRIX_S32) caps->features |= SL_CAP_MATRIX_I8;
 }
 
-/* cooperative_matrix2 counts as a whole: kernels of this kind use all its parts. */
+/* cooperative_matrix2 counts as a whole, because kernels of this kind use all its parts; the operations on
+ * matrices of a subgroup, which more drivers have, count for themselves too. */
 static void probe_matrix2(sl_vk_probe *probe, const sl_vk_features *have)
 {
 #ifdef VK_NV_cooperative_matrix2
     const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *f = &have->matrix2;
-    if (!probe->ext.matrix2 || !f->cooperativeMatrixWorkgroupScope ||
-        !f->cooperativeMatrixFlexibleDimensions || !f->cooperativeMatrixReductions ||
-        !f->cooperativeMatrixConversions || !f->cooperativeMatrixPerElementOperations ||
-        !f->cooperativeMatrixTensorAddressing || !f->cooperativeMatrixBlockLoads) {
+    if (!probe->ext.matrix2 || !f->cooperativeMatrixReductions || !f->cooperativeMatrixConversions ||
+        !f->cooperativeMatrixPerElementOperations) {
         probe->ext.matrix2 = false;
         return;
     }
     probe->wanted.matrix2 = *f;
-    probe->info.caps.features |= SL_CAP_MATRIX_2;
+    probe->info.caps.features |= SL_CAP_MATRIX_OPS;
+    if (f->cooperativeMatrixWorkgroupScope && f->cooperativeMatrixFlexibleDimensions &&
+        f->cooperativeMatrixTensorAddressing && f->cooperativeMatrixBlockLoads)
+        probe->info.caps.features |= SL_CAP_MATRIX_2;
 #else
     (void)have;
     probe->ext.matrix2 = false;

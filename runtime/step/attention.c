@@ -135,10 +135,11 @@ static sl_status emit_cached(sl_builder *b)
         .n_splits = n_splits,
         .scale = b->h->attention_scale,
     };
+    const uint32_t softcap[] = {push.softcap > 0}; /* SL_PREFILL_SOFTCAP */
     sl_phase *p;
-    sl_status st =
-        sl_build_phase(b, "attention", b->shape->prefill ? SL_K_attention_prefill : SL_K_attention_decode,
-                       b->h->head_dim, NULL, 0, &push, sizeof push, &p);
+    sl_status st = sl_build_phase(
+        b, "attention", b->shape->prefill ? SL_K_attention_prefill : SL_K_attention_decode, b->h->head_dim,
+        softcap, b->shape->prefill ? SL_COUNTOF(softcap) : 0, &push, sizeof push, &p);
     if (st != SL_OK) return st;
     sl_phase_reads(p, sl_build_rows_of(w->q, n_tokens, stride));
     sl_phase_reads(p, b->l->k_cache[b->layer]);

@@ -2,6 +2,7 @@
 
 #include "hal/base/half.h"
 #include "hal/hal.h"
+#include "shaders/rows_out.h"
 
 #include <math.h>
 #include <string.h>
@@ -135,8 +136,10 @@ void sl_attention_rows(const struct sl_push_attention *p, const uint32_t *pages,
 void sl_attention_store(const struct sl_push_attention *p, uint32_t t, uint32_t h,
                         const sl_attention_row *row)
 {
-    float *out = (float *)sl_host(p->y) + (uint64_t)t * p->y_stride + (uint64_t)h * p->head_dim;
+    uint8_t *y = (uint8_t *)sl_host(p->y) + t * sl_rows_bytes(p->format, p->y_stride);
+    float out[SL_ATTENTION_HEAD_MAX];
     const float scale = row->sum > 0 ? 1.0f / row->sum : 0.0f;
     for (uint32_t d = 0; d < p->head_dim; d++)
         out[d] = row->acc[d] * scale;
+    sl_rows_put(p->format, y, p->y_stride, h * p->head_dim, p->head_dim, out);
 }

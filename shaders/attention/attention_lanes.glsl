@@ -7,6 +7,7 @@
 // for all rows.
 // Before: the push block `p` of attention, and the constant ROWS.
 #include "pairs.glsl"
+#include "rows_out.glsl"
 
 const uint D = SL_KEY;
 const uint WORDS = D / 4u;                                    // of a row of the cache, 64 bits
@@ -125,6 +126,15 @@ void store_sums(uint r, float factor, uvec2 y)
         const uvec4 e = floatBitsToUint(sums[r][j] * factor);
         U64(y).at[2u * at] = packUint2x32(e.xy);
         U64(y).at[2u * at + 1u] = packUint2x32(e.zw);
+    }
+}
+
+// The same as f16.
+void store_halves(uint r, float factor, uvec2 y)
+{
+    [[unroll]] for (uint j = 0u; j < V_SHARE; j++) {
+        const uint at = j * SUBGROUP + gl_SubgroupInvocationID;
+        if (at < WORDS) put_halves(y, at, sums[r][j] * factor);
     }
 }
 

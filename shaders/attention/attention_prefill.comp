@@ -3,6 +3,7 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
 #include "attention/attention.glsl"
+#include "rows_out.glsl"
 
 // One workgroup: SL_TILE_X consecutive tokens (y) of one query head (x), over the keys one page at a time with running
 // maxima and sums, so that nothing grows with the length. Source: Dao et al. 2022 (FlashAttention).
@@ -18,68 +19,33 @@ SL_PUSH(sl_push_attention);
 
 const uint D = SL_KEY;
 const uint D4 = D / 4u;
-const uint TOKENS = SL_TILE_X;
-const uint GROUP = 128u;                             // what the registry gives as WORKGROUP
-const uint DOWN = TOKENS / 4u;                       // invocations down a tile ...
-const uint ACROSS = GROUP / DOWN;                    // ... and across
+const uint ROWS = SL_TILE_X;
+const uint THREADS = 128u;                           // what the registry gives as WORKGROUP
+const uint DOWN = ROWS / 4u;                         // invocations down a tile ...
+const uint ACROSS = THREADS / DOWN;                  // ... and across
 const uint SCORE_COLUMNS = PAGE / ACROSS;            // keys of an invocation
 const uint SUM_COLUMNS = (D4 + ACROSS - 1u) / ACROSS; // vec4 of an invocation
 const uint CHUNK4 = D % 32u == 0u ? 8u : 4u;         // vec4 of Q and K staged at a time
 const uint STRIDE = CHUNK4 + 1u;
-const uint K_STAGE = TOKENS * STRIDE;                // where K begins behind Q
+const uint K_STAGE = ROWS * STRIDE;                  // where K begins behind Q
 const uint V_KEYS = D <= 64u ? 32u : D <= 128u ? 16u : 8u; // keys of V staged at a time
-const uint STAGE = max((TOKENS + PAGE) * STRIDE, V_KEYS * D4);
+const uint STAGE = max((ROWS + PAGE) * STRIDE, V_KEYS * D4);
 const uint WEIGHT_STRIDE = PAGE / 4u + 1u;
-const uint ROW_LANES = GROUP / TOKENS;               // invocations that share a row of weights
+const uint ROW_LANES = THREADS / ROWS;               // invocations that share a row of weights
 
 shared vec4 stage[STAGE];
-shared vec4 weights[TOKENS * WEIGHT_STRIDE];
-shared float row_scale[TOKENS];
-shared uvec2 row_range[TOKENS];
-shared uint row_sequence[TOKENS];
+shared vec4 weights[ROWS * WEIGHT_STRIDE];
+shared float row_scale[ROWS];
 
 uint lane, down, across, first_token, head, g;
+#include "attention/prefill_rows.glsl"
 vec4 sums[4][SUM_COLUMNS];
 float row_maximum, row_sum; // of row lane / ROW_LANES
 
-void load_rows()
-{
-    if (lane < TOKENS) {
-        uint token = first_token + lane;
-        row_range[lane] = uvec2(0u);
-        row_sequence[lane] = 0u;
-        if (token < p.n_tokens) {
-            uvec2 range = visible(U32(p.positions).at[token], p.window);
-            row_range[lane] = range;
-            if (range.y != 0u) row_sequence[lane] = U32(p.sequences).at[token];
-        }
-    }
-    barrier();
-}
-
-// The run that begins at the first row from `row` on that sees a key: its rows x .. y - 1 and the keys z .. w - 1 that
-// they see. Rows without keys (padding) do not end it. Without such a row: an empty run whose numbers are valid all the
-// same, because lavapipe (Mesa 26.1) still does the uniform loads of a loop that all invocations have left.
-uvec4 next_run(uint row)
-{
-    while (row < TOKENS && row_range[row].y == 0u)
-        row++;
-    if (row == TOKENS) return uvec4(0u, 0u, 0u, 1u);
-    uvec4 run = uvec4(row, row, 0xffffffffu, 1u);
-    uint sequence = row_sequence[row];
-    for (; row < TOKENS; row++) {
-        uvec2 range = row_range[row];
-        if (range.y == 0u) continue;
-        if (row_sequence[row] != sequence) break;
-        run = uvec4(run.x, row + 1u, min(run.z, range.x), max(run.w, range.y));
-    }
-    return run;
-}
-
 void stage_query(uint chunk)
 {
-    [[unroll]] for (uint i = 0u; i < TOKENS * CHUNK4 / GROUP; i++) {
-        uint at = i * GROUP + lane, row = at / CHUNK4, column = at % CHUNK4;
+    [[unroll]] for (uint i = 0u; i < ROWS * CHUNK4 / THREADS; i++) {
+        uint at = i * THREADS + lane, row = at / CHUNK4, column = at % CHUNK4;
         uint token = min(first_token + row, p.n_tokens - 1u);
         F32x4 q = F32x4(offset(offset_mul(p.q, token, p.q_stride * 4u), head * D * 4u));
         stage[row * STRIDE + column] = q.at[chunk * CHUNK4 + column];
@@ -103,7 +69,7 @@ void stage_keys(U32x4 rows, uint chunk, uvec2 keys)
 void stage_values(U32x4 rows, uint first, uvec2 keys)
 {
     const uint pieces = D / 8u;
-    for (uint i = lane; i < V_KEYS * pieces; i += GROUP) {
+    for (uint i = lane; i < V_KEYS * pieces; i += THREADS) {
         uint key = first + i / pieces;
         uvec4 v = uvec4(0u);
         if (key >= keys.x && key < keys.y) v = rows.at[first * pieces + i];
@@ -208,7 +174,7 @@ void do_run(uvec4 run)
         uint row = down + DOWN * i;
         ranges[i] = row >= run.x && row < run.y ? row_range[row] : uvec2(0u);
     }
-    U32 table = U32(offset_mul(p.block_table, row_sequence[run.x], p.table_stride * 4u));
+    U32 table = U32(offset_mul(p.block_table, sequence_of(run.x), p.table_stride * 4u));
     for (uint first = run.z / PAGE * PAGE; first < run.w; first += PAGE) {
         uint page = table.at[min(first, run.w - 1u) / PAGE];
         uvec2 keys = uvec2(max(run.z, first) - first, min(run.w - first, PAGE));
@@ -225,9 +191,16 @@ void store_rows()
     [[unroll]] for (uint i = 0u; i < 4u; i++) {
         uint row = down + DOWN * i, token = first_token + row;
         if (token < p.n_tokens) {
-            F32x4 y = F32x4(offset(offset_mul(p.y, token, p.y_stride * 4u), head * D * 4u));
-            [[unroll]] for (uint j = 0u; j < SUM_COLUMNS; j++)
-                if (across + ACROSS * j < D4) y.at[across + ACROSS * j] = sums[i][j] * row_scale[row];
+            const uint bytes = p.format == SL_ROWS_F16 ? 2u : 4u;
+            uvec2 y = offset(offset_mul(p.y, token, p.y_stride * bytes), head * D * bytes);
+            [[unroll]] for (uint j = 0u; j < SUM_COLUMNS; j++) {
+                const uint at = across + ACROSS * j;
+                if (at >= D4) continue;
+                if (p.format == SL_ROWS_F16)
+                    put_halves(y, at, sums[i][j] * row_scale[row]);
+                else
+                    F32x4(y).at[at] = sums[i][j] * row_scale[row];
+            }
         }
     }
 }
@@ -239,7 +212,7 @@ void main()
     across = lane % ACROSS;
     head = gl_WorkGroupID.x;
     g = head / (p.n_heads / p.n_kv_heads);
-    first_token = (gl_NumWorkGroups.y - 1u - gl_WorkGroupID.y) * TOKENS;
+    first_token = (gl_NumWorkGroups.y - 1u - gl_WorkGroupID.y) * ROWS;
     row_maximum = NO_SCORE;
     row_sum = 0.0;
     [[unroll]] for (uint i = 0u; i < 4u; i++)

@@ -42,8 +42,12 @@ void main()
         if (keys.y != 0u) attend(U32(offset_mul(p.block_table, sequence, p.table_stride * 4u)), g, keys);
         done = end;
     }
-    [[unroll]] for (uint r = 0u; r < ROWS; r++)
-        if (r < count)
-            store_sums(r, row_scale(subgroupAdd(weight_sum[r])),
-                       offset(offset_mul(p.y, first + r, p.y_stride * 4u), head * D * 4u));
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        if (r >= count) continue;
+        const float factor = row_scale(subgroupAdd(weight_sum[r]));
+        if (p.format == SL_ROWS_F16)
+            store_halves(r, factor, offset(offset_mul(p.y, first + r, p.y_stride * 2u), head * D * 2u));
+        else
+            store_sums(r, factor, offset(offset_mul(p.y, first + r, p.y_stride * 4u), head * D * 4u));
+    }
 }

@@ -105,7 +105,7 @@ static void fill_cache(sl_kernel_case *c, uint16_t *cache, const layout *l, uint
 
 #define AT(field) ((uint32_t)offsetof(struct sl_push_attention, field))
 
-static void make_attention(sl_kernel_case *c, const plan *plan, uint32_t head_dim)
+static void make_attention(sl_kernel_case *c, const plan *plan, uint32_t head_dim, uint32_t format)
 {
     const layout l = add_layout(c, plan->runs, AT(positions), AT(sequences), AT(block_table));
     struct sl_push_attention push = {
@@ -119,12 +119,13 @@ static void make_attention(sl_kernel_case *c, const plan *plan, uint32_t head_di
         .table_stride = l.table_stride,
         .window = plan->window,
         .n_splits = plan->n_splits ? plan->n_splits : 1,
+        .format = format,
         .scale = 1.0f / sqrtf((float)head_dim),
         .softcap = plan->softcap,
     };
     memcpy(c->push, &push, sizeof push);
-    snprintf(c->name, sizeof c->name, "%s d=%u h=%u/%u t=%u w=%u s=%u", plan->name, head_dim, plan->n_heads,
-             plan->n_kv_heads, l.n_tokens, plan->window, push.n_splits);
+    snprintf(c->name, sizeof c->name, "%s d=%u h=%u/%u t=%u w=%u s=%u%s", plan->name, head_dim, plan->n_heads,
+             plan->n_kv_heads, l.n_tokens, plan->window, push.n_splits, format == SL_ROWS_F16 ? " f16" : "");
 
     const uint64_t q_floats = (uint64_t)l.n_tokens * push.q_stride;
     float *q = sl_case_operand_add(c, AT(q), SL_CASE_IN, SL_CASE_F32, q_floats * sizeof *q);
@@ -139,7 +140,7 @@ static void make_attention(sl_kernel_case *c, const plan *plan, uint32_t head_di
         sl_case_operand_add(c, AT(partial), SL_CASE_OUT, SL_CASE_F32,
                             results * push.n_splits * (head_dim + 2) * sizeof(float));
     else
-        sl_case_operand_add(c, AT(y), SL_CASE_OUT, SL_CASE_F32, results * head_dim * sizeof(float));
+        sl_case_rows_add(c, AT(y), SL_CASE_OUT, format, l.n_tokens, push.y_stride, push.y_stride);
 }
 
 bool sl_gen_attention_decode(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
@@ -160,7 +161,7 @@ bool sl_gen_attention_decode(sl_kernel_case *c, uint32_t index, const sl_variant
         {"long", 4, 1, 0, 1, 0, {{0, 2000, 1}}},
     };
     if (index >= COUNT(plans)) return false;
-    make_attention(c, &plans[index], variant->key);
+    make_attention(c, &plans[index], variant->key, SL_ROWS_F32);
     return true;
 }
 
@@ -176,9 +177,13 @@ bool sl_gen_attention_prefill(sl_kernel_case *c, uint32_t index, const sl_varian
         {"window", 4, 1, 48, 1, 0, {{0, 0, 130}, {1, 200, 20}}},
         {"softcap", 4, 2, 0, 1, 2.5f, {{0, 3, 66}}},
         {"a sequence twice", 2, 2, 0, 1, 0, {{0, 30, 5}, {1, 0, 5}, {0, 10, 40}}},
+        {"window behind a prefix", 2, 1, 70, 1, 20, {{0, 300, 140}}},
     };
-    if (index >= COUNT(plans)) return false;
-    make_attention(c, &plans[index], variant->key);
+    if (index >= 2 * COUNT(plans)) return false;
+    const plan *plan = &plans[index % COUNT(plans)];
+    make_attention(c, plan, variant->key, index < COUNT(plans) ? SL_ROWS_F32 : SL_ROWS_F16);
+    c->spec[SL_PREFILL_SOFTCAP - SL_SPEC_FIRST] = plan->softcap > 0 || index == 0; /* 1 is right for all */
+    c->spec_count = 1;
     return true;
 }
 

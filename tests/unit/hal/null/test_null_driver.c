@@ -109,6 +109,7 @@ static void names_of_capabilities(void **state)
     assert_string_equal(sl_cap_name(SL_CAP_DEVICE_MAPPED), "device-mapped");
     assert_string_equal(sl_cap_name(SL_CAP_SCALAR_LOADS), "scalar-loads");
     assert_string_equal(sl_cap_name(SL_CAP_INT_64), "int64");
+    assert_string_equal(sl_cap_name(SL_CAP_MATRIX_OPS), "matrix-ops");
     assert_string_equal(sl_cap_name(SL_CAP_MATRIX_2), "matrix2");
     assert_string_equal(sl_cap_name(0), "none");
     assert_string_equal(sl_cap_name(1ull << 63), "unknown");
