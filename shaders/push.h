@@ -23,6 +23,7 @@
 #else
 #include <stdint.h>
 typedef uint64_t sl_addr;
+#pragma pack(push, 4) /* no padding at the end, whose bytes would be anything: blocks are compared */
 #endif
 
 #define SL_NO_POSITION        0xffffffffu
@@ -343,5 +344,9 @@ struct sl_push_measure_matrix {
     sl_addr a, b, y;
     uint32_t rounds, groups, subgroups, tiles, m, n, k, type;
 };
+
+#ifndef SL_GLSL
+#pragma pack(pop)
+#endif
 
 #endif

@@ -95,6 +95,28 @@ const sl_variant *sl_variant_select(sl_kernel_id kernel, uint32_t key, const sl_
     return NULL;
 }
 
+static uint64_t hash_words(uint64_t hash, const uint32_t *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        hash = (hash ^ words[i]) * 0x100000001b3ull; /* FNV-1a, a word at a time */
+    return hash;
+}
+
+uint64_t sl_shaders_build_id(void)
+{
+    uint64_t hash = 0xcbf29ce484222325ull;
+    for (size_t i = 0; i < sl_variant_count; i++) {
+        const sl_variant *v = &sl_variants[i];
+        const uint32_t row[] = {
+            v->kernel, v->key,    (uint32_t)v->needs, (uint32_t)(v->needs >> 32), (uint32_t)v->workgroup,
+            v->tile_x, v->tile_y, v->matrix};
+        const sl_spirv *spirv = find_spirv(v->module);
+        hash = hash_words(hash, row, SL_COUNTOF(row));
+        if (spirv) hash = hash_words(hash, spirv->words, spirv->word_count);
+    }
+    return hash;
+}
+
 /* ---- kernel set: an unordered list is enough, a model binds some thirty kernels once ---- */
 
 typedef struct set_entry {
@@ -132,6 +154,7 @@ void sl_kernel_set_destroy(sl_kernel_set *set)
         sl_kernel_destroy(e->bound.kernel);
         sl_free(e);
     }
+    sl_tuning_clear(&set->tuning);
     sl_free(set);
 }
 
@@ -197,18 +220,35 @@ sl_status sl_kernel_set_get_variant(sl_kernel_set *set, const sl_variant *varian
     return SL_OK;
 }
 
-sl_status sl_kernel_set_get(sl_kernel_set *set, sl_kernel_id kernel, uint32_t key, const uint32_t *spec,
-                            uint32_t spec_count, const sl_bound_kernel **out, sl_diag *diag)
+/* `v`: what was chosen, or NULL. */
+static sl_status get_chosen(sl_kernel_set *set, const sl_variant *v, sl_kernel_id kernel, uint32_t key,
+                            const uint32_t *spec, uint32_t spec_count, const sl_bound_kernel **out,
+                            sl_diag *diag)
 {
-    const sl_device_info *info = sl_device_get_info(set->device);
-    const sl_variant *v = sl_variant_select(kernel, key, &info->caps);
     if (v) return sl_kernel_set_get_variant(set, v, spec, spec_count, out, diag);
+    const sl_device_info *info = sl_device_get_info(set->device);
     const char *why = "no variant for this key";
     for (size_t i = 0; i < sl_variant_count; i++)
         if (sl_variants[i].kernel == kernel && sl_variants[i].key == key)
             sl_variant_usable(&sl_variants[i], &info->caps, &why);
     return sl_fail(diag, SL_ERR_UNSUPPORTED, "kernel %s (key %u) cannot run on %s: %s",
                    sl_kernel_rows[kernel].name, key, info->name, why);
+}
+
+sl_status sl_kernel_set_get(sl_kernel_set *set, sl_kernel_id kernel, uint32_t key, const uint32_t *spec,
+                            uint32_t spec_count, const sl_bound_kernel **out, sl_diag *diag)
+{
+    const sl_variant *v = sl_variant_select(kernel, key, &sl_device_get_info(set->device)->caps);
+    return get_chosen(set, v, kernel, key, spec, spec_count, out, diag);
+}
+
+sl_status sl_kernel_set_get_for(sl_kernel_set *set, sl_kernel_id kernel, uint32_t key, const void *push,
+                                const uint32_t *spec, uint32_t spec_count, const sl_bound_kernel **out,
+                                sl_diag *diag)
+{
+    const sl_variant *v =
+        sl_tuning_variant(&set->tuning, kernel, key, push, &sl_device_get_info(set->device)->caps);
+    return get_chosen(set, v, kernel, key, spec, spec_count, out, diag);
 }
 
 void sl_bound_kernel_grid(const sl_bound_kernel *bound, const void *push, uint32_t groups[3])

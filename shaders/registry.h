@@ -71,8 +71,8 @@ typedef struct sl_kernel_set sl_kernel_set;
 /* Makes kernels for `device` on demand and keeps them. The device must outlive the set. */
 SL_NODISCARD sl_status sl_kernel_set_create(sl_device *device, sl_kernel_set **out, sl_diag *diag);
 void sl_kernel_set_destroy(sl_kernel_set *set);
-/* What the set and the builder of passes choose by (tuning.h): the device's defaults at first, to be changed
- * before kernels are asked for. */
+/* What the set and the builder of passes choose by (tuning.h): the device's defaults at first. Kernels that
+ * were got before a change stay as they are. */
 struct sl_tuning *sl_kernel_set_tuning(sl_kernel_set *set);
 const sl_device_caps *sl_kernel_set_caps(const sl_kernel_set *set); /* of its device */
 
@@ -81,10 +81,19 @@ const sl_device_caps *sl_kernel_set_caps(const sl_kernel_set *set); /* of its de
 SL_NODISCARD sl_status sl_kernel_set_get(sl_kernel_set *set, sl_kernel_id kernel, uint32_t key,
                                          const uint32_t *spec, uint32_t spec_count,
                                          const sl_bound_kernel **out, sl_diag *diag);
-/* The same for one given variant: tests and tuning. */
+/* The same for a dispatch with this push block: the variant that was tuned for its shape, else the preferred
+ * one. */
+SL_NODISCARD sl_status sl_kernel_set_get_for(sl_kernel_set *set, sl_kernel_id kernel, uint32_t key,
+                                             const void *push, const uint32_t *spec, uint32_t spec_count,
+                                             const sl_bound_kernel **out, sl_diag *diag);
+/* The same for one given variant: tests. */
 SL_NODISCARD sl_status sl_kernel_set_get_variant(sl_kernel_set *set, const sl_variant *variant,
                                                  const uint32_t *spec, uint32_t spec_count,
                                                  const sl_bound_kernel **out, sl_diag *diag);
+
+/* A number that changes with the modules and their rows: what was measured or cached with others is worth
+ * nothing. */
+uint64_t sl_shaders_build_id(void);
 
 /* Workgroups that a dispatch with this push block has. */
 void sl_bound_kernel_grid(const sl_bound_kernel *bound, const void *push, uint32_t groups[3]);

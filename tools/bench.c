@@ -15,7 +15,7 @@ typedef struct bench_options {
     const char *model, *device, *activations, *io, *prompt, *generate, *depth, *sequences;
     uint32_t repetitions, batch;
     uint64_t vram;
-    bool json, verbose, no_ceilings;
+    bool json, verbose, no_ceilings, no_tune;
 } bench_options;
 
 typedef struct number_list {
@@ -141,11 +141,12 @@ static void print_line(const bench *b, const test *t, double mean, double deviat
         b->ceilings.matmul_flops_per_s ? mean * token_flops(b, t) / b->ceilings.matmul_flops_per_s : 0;
     if (b->o->json) {
         json_t *object =
-            json_pack("{s:s, s:s, s:f, s:f, s:i, s:f, s:f, s:s, s:s, s:s, s:s, s:o}", "model", b->info.name,
-                      "test", t->name, "tokens_per_s", mean, "stdev", deviation, "runs",
+            json_pack("{s:s, s:s, s:f, s:f, s:i, s:f, s:f, s:s, s:s, s:s, s:s, s:o, s:s, s:i}", "model",
+                      b->info.name, "test", t->name, "tokens_per_s", mean, "stdev", deviation, "runs",
                       (int)b->o->repetitions, "mbu", mbu, "mfu", mfu, "device", b->info.device_name,
                       "weights", b->info.weights_path, "matmul", b->info.matmul_path, "activations",
-                      b->info.activations, "ceilings", report_ceilings_json(&b->ceilings));
+                      b->info.activations, "ceilings", report_ceilings_json(&b->ceilings), "tuned",
+                      b->info.tuned, "tuned_choices", (int)b->info.tuned_choices);
         json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
         putchar('\n');
         json_decref(object);
@@ -314,6 +315,12 @@ static void print_head(const bench *b)
     printf("%s (%s)\n", b->info.device_name, b->info.device_version);
     report_print_paths(&b->info);
     if (b->ceilings.memory_bytes_per_s) report_print_ceilings(&b->ceilings);
+    if (!strcmp(b->info.tuned, "no"))
+        printf("kernels: not tuned, the device's defaults (sluice tune measures); %s\n",
+               b->info.switch_points);
+    else
+        printf("kernels: tuned (%s, %u choices); %s\n", b->info.tuned, b->info.tuned_choices,
+               b->info.switch_points);
     printf("\n");
     printf("| model                        |       size | device     | test           |                 t/s "
            "|     MBU |     MFU |\n");
@@ -350,6 +357,7 @@ static int bench_model(const bench_options *o, const plan *p)
         .max_sessions = sequences,
         .batch_tokens = o->batch,
         .io_engine = o->io,
+        .no_tuning = o->no_tune,
         .progress = cli_progress,
     };
     sl_status st = sl_engine_open(&options, &b.engine, &b.diag);
@@ -389,6 +397,8 @@ static int run(int argc, char **argv)
         {0, "vram", "SIZE", OPTION_SIZE, &o.vram, "most memory on the device, as 4G or 512M"},
         {0, "io", "ENGINE", OPTION_STRING, &o.io, "auto, io_uring, threads"},
         {0, "no-ceilings", NULL, OPTION_FLAG, &o.no_ceilings, "do not measure the device: no MBU and MFU"},
+        {0, "no-tune", NULL, OPTION_FLAG, &o.no_tune,
+         "the device's defaults, not what `sluice tune` measured"},
         {0, "json", NULL, OPTION_FLAG, &o.json, "one JSON object a test and line"},
         {'v', "verbose", NULL, OPTION_FLAG, &o.verbose,
          "dispatches and barriers, where the time of a pass goes, memory"},

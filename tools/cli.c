@@ -171,6 +171,28 @@ const char *cli_bytes(uint64_t bytes, char text[32])
     return text;
 }
 
+static double seconds_between(const struct timespec *from, const struct timespec *to)
+{
+    return (double)(to->tv_sec - from->tv_sec) + (double)(to->tv_nsec - from->tv_nsec) / 1e9;
+}
+
+static void draw_bar(const char *what, uint64_t done, uint64_t total, const char *note)
+{
+    char bar[41];
+    const int filled = total ? (int)(40.0 * (double)done / (double)total) : 40;
+    for (int i = 0; i < 40; i++)
+        bar[i] = i < filled ? '#' : '.';
+    bar[40] = '\0';
+    fprintf(stderr, "\r%s [%s] %s ", what, bar, note);
+    if (done >= total) cli_progress_hide();
+    fflush(stderr);
+}
+
+void cli_progress_hide(void)
+{
+    if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+}
+
 void cli_progress(void *user, uint64_t done, uint64_t total)
 {
     static struct timespec last, first;
@@ -179,20 +201,22 @@ void cli_progress(void *user, uint64_t done, uint64_t total)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     if (!first.tv_sec) first = now;
-    const double since = (double)(now.tv_sec - last.tv_sec) + (double)(now.tv_nsec - last.tv_nsec) / 1e9;
-    if (since < 0.05 && done < total) return;
+    if (seconds_between(&last, &now) < 0.05 && done < total) return;
     last = now;
-    const double seconds = (double)(now.tv_sec - first.tv_sec) + (double)(now.tv_nsec - first.tv_nsec) / 1e9;
-    char bar[41];
-    const int filled = total ? (int)(40.0 * (double)done / (double)total) : 40;
-    for (int i = 0; i < 40; i++)
-        bar[i] = i < filled ? '#' : '.';
-    bar[40] = '\0';
-    char text[32];
-    fprintf(stderr, "\rloading [%s] %s, %.2f GB/s ", bar, cli_bytes(done, text),
-            seconds > 0 ? (double)done / seconds / 1e9 : 0);
-    if (done >= total) fprintf(stderr, "\r\033[K");
-    fflush(stderr);
+    const double seconds = seconds_between(&first, &now);
+    char text[32], note[64];
+    snprintf(note, sizeof note, "%s, %.2f GB/s", cli_bytes(done, text),
+             seconds > 0 ? (double)done / seconds / 1e9 : 0);
+    draw_bar("loading", done, total, note);
+}
+
+void cli_tuning_progress(void *user, uint64_t done, uint64_t total)
+{
+    char note[16];
+    (void)user;
+    if (!isatty(STDERR_FILENO)) return;
+    snprintf(note, sizeof note, "%.0f %%", total ? 100.0 * (double)done / (double)total : 100.0);
+    draw_bar("tuning ", done, total, note);
 }
 
 /* ---- files ---- */

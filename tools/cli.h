@@ -43,7 +43,7 @@ typedef struct command {
 } command;
 
 extern const command command_run, command_devices, command_info, command_tokenize, command_bench,
-    command_profile;
+    command_profile, command_tune;
 
 /* Reads options into their targets. Arguments that are no options are left in argv[1 .. *argc - 1], in order.
  * Returns -1 to go on, else the exit code (after --help, or an error that has been printed). `options` ends
@@ -64,6 +64,10 @@ const char *cli_model(const char *given);
 /* Progress bar on standard error for sl_engine_options.progress; silent when standard error is no terminal.
  */
 void cli_progress(void *user, uint64_t done, uint64_t total);
+/* The same for sl_tune_options.progress. */
+void cli_tuning_progress(void *user, uint64_t done, uint64_t total);
+/* Takes the bar away, before something is printed; the next call draws it anew. */
+void cli_progress_hide(void);
 
 /* All of a file (or of standard input for "-"), NUL-terminated; freed by the caller. */
 sl_status cli_read_file(const char *path, char **out, size_t *out_length, sl_diag *diag);

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-static const command *const commands[] = {&command_run,     &command_bench, &command_profile,
+static const command *const commands[] = {&command_run,     &command_bench, &command_profile, &command_tune,
                                           &command_devices, &command_info,  &command_tokenize};
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -7,13 +7,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define TUNE_SECONDS 4.0
+
 typedef struct run_options {
     const char *model, *prompt, *file, *device, *activations, *io;
     uint32_t n, context, batch;
     uint64_t vram;
     sl_sampling sampling;
     option_list stops;
-    bool json, verbose, ignore_end, special, validation;
+    bool json, verbose, ignore_end, special, validation, tune, no_tune;
 } run_options;
 
 typedef struct run_state {
@@ -72,9 +74,10 @@ static int print_json(const run_state *s)
     sl_engine_get_stats(s->engine, &stats);
     const sl_generation *g = &s->generation;
     json_t *object = json_pack(
-        "{s:s, s:s, s:o, s:o, s:s%, s:s, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I, s:I}, s:{s:s, s:b, s:b, "
+        "{s:s, s:s, s:s, s:o, s:o, s:s%, s:s, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I, s:I}, s:{s:s, s:b, "
+        "s:b, "
         "s:I, s:f}}",
-        "model", info.model_path, "device", info.device_name, "prompt_tokens",
+        "model", info.model_path, "device", info.device_name, "tuned", info.tuned, "prompt_tokens",
         token_array(s->prompt, s->prompt_count), "tokens", token_array(g->tokens, g->token_count), "text",
         g->text, g->text_length, "finish_reason", sl_finish_name(g->finish), "timings", "load_ms",
         info.load_ms, "ttft_ms", g->ttft_ms, "tpot_ms", g->tpot_ms, "prompt_tokens_per_s",
@@ -113,10 +116,28 @@ static void print_summary(const run_state *s)
     if (info.streamed_bytes)
         fprintf(stderr, ", %s streamed a token, %.1f ms waited", cli_bytes(info.streamed_bytes, a),
                 (double)stats.stall_ns / 1e6);
+    fprintf(stderr, "\nkernels: %s (%u choices); %s", strcmp(info.tuned, "no") ? "tuned" : "not tuned",
+            info.tuned_choices, info.switch_points);
     fprintf(stderr, "\n%llu dispatches and %llu barriers a token; i/o: %s%s%s%s%s\n",
             (unsigned long long)stats.dispatches, (unsigned long long)stats.barriers, info.io_engine,
             info.io_direct ? ", direct" : "", info.io_registered ? ", registered" : "",
             *info.io_note ? "; " : "", info.io_note);
+}
+
+/* On first use, where it takes seconds: on a CPU it would take minutes. What is left then waits for the next
+ * time. */
+static sl_status tune(run_state *s, const run_options *o, const sl_engine_info *info, sl_diag *diag)
+{
+    const bool wanted = o->tune || (!o->no_tune && !info->device_is_cpu && !strcmp(info->tuned, "no"));
+    if (!wanted) return SL_OK;
+    const sl_tune_options options = {
+        .quick = true, .seconds_max = o->tune ? 0 : TUNE_SECONDS, .progress = cli_tuning_progress};
+    sl_tune_report report = {0};
+    const sl_status st = sl_engine_tune(s->engine, &options, &report, diag);
+    if (st == SL_OK && report.measured)
+        fprintf(stderr, "sluice: tuned %u kernels in %.1f s%s\n", report.measured, report.seconds,
+                report.left ? ", more with the next run" : "");
+    return st;
 }
 
 static sl_status complete(run_state *s, const run_options *o, const char *text, size_t length, sl_diag *diag)
@@ -155,6 +176,7 @@ static int run_with(const run_options *o)
         .batch_tokens = o->batch,
         .io_engine = o->io,
         .validation = o->validation,
+        .no_tuning = o->no_tune,
         .progress = cli_progress,
     };
     sl_status st = read_prompt(o, &text, &length, &diag);
@@ -163,7 +185,8 @@ static int run_with(const run_options *o)
         sl_engine_info info;
         sl_engine_get_info(s.engine, &info);
         fprintf(stderr, "sluice: %s on %s (%s)\n", info.name, info.device_name, info.device_reason);
-        st = complete(&s, o, text, length, &diag);
+        st = tune(&s, o, &info, &diag);
+        if (st == SL_OK) st = complete(&s, o, text, length, &diag);
     }
     int code = EXIT_OK;
     if (st == SL_OK && o->json) code = print_json(&s);
@@ -239,6 +262,10 @@ static int run(int argc, char **argv)
         {0, "vram", "SIZE", OPTION_SIZE, &o.vram,
          "most memory on the device, as 4G or 512M (0: no limit); the rest is streamed"},
         {0, "io", "ENGINE", OPTION_STRING, &o.io, "auto, io_uring, threads"},
+        {0, "tune", NULL, OPTION_FLAG, &o.tune,
+         "measure which kernels run best before, however long it takes"},
+        {0, "no-tune", NULL, OPTION_FLAG, &o.no_tune,
+         "do not, nor use what was measured: the device's defaults"},
         {0, "validation", NULL, OPTION_FLAG, &o.validation, "run under the Vulkan validation layer"},
         {0, "json", NULL, OPTION_FLAG, &o.json, "print one JSON object instead of the text"},
         {'v', "verbose", NULL, OPTION_FLAG, &o.verbose, "say what was done, and how fast"},
@@ -249,6 +276,8 @@ static int run(int argc, char **argv)
     if (code < 0 && argc > 1)
         code = cli_usage_error(&command_run, "unexpected argument \"%s\" (the text goes after -p)", argv[1]);
     if (code < 0 && o.prompt && o.file) code = cli_usage_error(&command_run, "give -p or -f, not both");
+    if (code < 0 && o.tune && o.no_tune)
+        code = cli_usage_error(&command_run, "give --tune or --no-tune, not both");
     if (code < 0) code = check_sampling(&o.sampling);
     if (code < 0) {
         if (o.verbose) sl_set_log(2, NULL, NULL);

@@ -7,12 +7,12 @@
 
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
+#include "hal/base/files.h"
 #include "hal/base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -35,23 +35,6 @@ static uint64_t checksum_of(const uint8_t *data, size_t bytes)
     return h;
 }
 
-static bool make_directory(const char *dir)
-{
-    char *path = sl_strdup(dir);
-    if (!path) return false;
-    bool ok = true;
-    for (char *c = path + 1; ok; c++) {
-        const char end = *c;
-        if (end != '/' && end != 0) continue;
-        *c = 0;
-        ok = mkdir(path, 0777) == 0 || errno == EEXIST;
-        *c = end;
-        if (end == 0) break;
-    }
-    sl_free(path);
-    return ok;
-}
-
 static char *path_of(const sl_vk_device *dev, const char *dir)
 {
     const sl_device_info *info = &dev->probe.info;
@@ -70,19 +53,6 @@ static bool read_all(int fd, void *data, size_t bytes)
     uint8_t *at = data;
     while (bytes) {
         const ssize_t n = read(fd, at, bytes);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        at += n;
-        bytes -= (size_t)n;
-    }
-    return true;
-}
-
-static bool write_all(int fd, const void *data, size_t bytes)
-{
-    const uint8_t *at = data;
-    while (bytes) {
-        const ssize_t n = write(fd, at, bytes);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return false;
         at += n;
@@ -148,7 +118,8 @@ void sl_vk_cache_open(sl_vk_device *dev, const char *dir)
 {
     const char *why = NULL;
     size_t bytes = 0;
-    if (!make_directory(dir)) sl_log(SL_LOG_WARN, "pipeline cache: cannot make %s: %s", dir, strerror(errno));
+    if (!sl_make_directories(dir))
+        sl_log(SL_LOG_WARN, "pipeline cache: cannot make %s: %s", dir, strerror(errno));
     dev->cache_path = path_of(dev, dir);
     if (!dev->cache_path) return;
     uint8_t *data = load(dev, &bytes, &why);
@@ -172,31 +143,12 @@ void sl_vk_cache_open(sl_vk_device *dev, const char *dir)
     sl_free(data);
 }
 
-/* Writes beside the file and renames, so that a reader sees the old or the new one, never half of one. */
 static void store(const sl_vk_device *dev, const uint8_t *data, size_t bytes)
 {
     const cache_header header = {CACHE_MAGIC, CACHE_VERSION, bytes, checksum_of(data, bytes)};
-    const size_t size = strlen(dev->cache_path) + 8;
-    char *temporary = sl_malloc(size);
-    if (!temporary) {
-        sl_log(SL_LOG_WARN, "pipeline cache: no memory to write %s", dev->cache_path);
-        return;
-    }
-    snprintf(temporary, size, "%s.XXXXXX", dev->cache_path);
-    const int fd = mkstemp(temporary);
-    if (fd < 0) {
+    const sl_bytes parts[] = {{&header, sizeof header}, {data, bytes}};
+    if (!sl_replace_file(dev->cache_path, parts, SL_COUNTOF(parts)))
         sl_log(SL_LOG_WARN, "pipeline cache: cannot write %s: %s", dev->cache_path, strerror(errno));
-        sl_free(temporary);
-        return;
-    }
-    bool good = write_all(fd, &header, sizeof header) && write_all(fd, data, bytes);
-    good = close(fd) == 0 && good;
-    good = good && rename(temporary, dev->cache_path) == 0;
-    if (!good) {
-        sl_log(SL_LOG_WARN, "pipeline cache: cannot write %s: %s", dev->cache_path, strerror(errno));
-        (void)unlink(temporary);
-    }
-    sl_free(temporary);
 }
 
 void sl_vk_cache_close(sl_vk_device *dev)

@@ -4,6 +4,7 @@
 #include "hal/base/checked.h"
 #include "hal/base/clock.h"
 #include "hal/base/log.h"
+#include "shaders/tuning.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -366,17 +367,17 @@ static void lay_out(sl_engine *e)
     sl_workspace_lay_out(&e->model, &e->limits, sl_buffer_address(e->workspace), &l->work);
     sl_batch_lay_out(&e->model, &e->limits, true, sl_buffer_address(e->batch), &l->batch);
     sl_batch_lay_out(&e->model, &e->limits, true, (uintptr_t)sl_buffer_map(e->batch), &e->batch_host);
+}
+
+/* Activations of padding rows must be finite, and the KV cache may be read beyond what was written. */
+sl_status sl_engine_clear_memory(sl_engine *e, sl_diag *diag)
+{
+    sl_commands *c = NULL;
+    sl_status st;
     memset(sl_buffer_map(e->batch), 0, e->batch_bytes);
     uint32_t *rows = sl_host(e->batch_host.rows.begin);
     for (uint32_t i = 0; i < e->limits.tokens; i++)
         rows[i] = i;
-}
-
-/* Activations of padding rows must be finite, and the KV cache may be read beyond what was written. */
-static sl_status clear_memory(sl_engine *e, sl_diag *diag)
-{
-    sl_commands *c = NULL;
-    sl_status st;
     SL_TRY(sl_commands_create(e->device, SL_QUEUE_COMPUTE, 0, 0, "clear", &c, diag));
     SL_TRY(sl_commands_begin(c, diag));
     sl_commands_fill(c, e->workspace, 0, sl_buffer_size(e->workspace), 0);
@@ -416,7 +417,10 @@ static void name_matmul_path(sl_engine *e)
 {
     const sl_device_info *info = sl_device_get_info(e->device);
     const sl_model_tensor *q = sl_model_find(&e->model, SL_PART_Q, 0);
-    const sl_variant *v = sl_variant_select(SL_K_matmul, (uint32_t)q->file->type, &info->caps);
+    const struct sl_push_matmul push = {
+        .n_out = (uint32_t)q->n_out, .n_k = q->n_k, .n_tokens = e->limits.tokens};
+    const sl_variant *v = sl_tuning_variant(sl_kernel_set_tuning(e->kernels), SL_K_matmul,
+                                            (uint32_t)q->file->type, &push, &info->caps);
     const sl_variant *gemm = sl_variant_select(SL_K_gemm, e->limits.gemm_format, &info->caps);
     if (gemm)
         snprintf(e->matmul_path, sizeof e->matmul_path, "%s rows, cooperative matrix%s",
@@ -451,7 +455,8 @@ sl_status sl_engine_open(const sl_engine_options *options, sl_engine **out, sl_d
     SL_TRY(make_plan(e, read_alignment, diag));
     SL_TRY(allocate(e, diag));
     lay_out(e);
-    SL_TRY(clear_memory(e, diag));
+    sl_engine_load_tuning(e);
+    SL_TRY(sl_engine_clear_memory(e, diag));
     SL_TRY(sl_weights_load(e, diag));
     sl_io_engine_get_info(e->io, &e->io_info);
     SL_TRY(start_stream(e, diag));
@@ -529,6 +534,7 @@ void sl_engine_get_info(const sl_engine *e, sl_engine_info *out)
         .device_name = d->name,
         .device_version = d->version,
         .device_reason = e->reason,
+        .device_is_cpu = d->type == SL_DEVICE_CPU,
         .vram_budget_bytes = e->options.vram_bytes,
         .resident_bytes = e->plan.resident_bytes,
         .streamed_bytes = e->plan.streamed_bytes,
@@ -538,6 +544,11 @@ void sl_engine_get_info(const sl_engine *e, sl_engine_info *out)
         .weights_path = e->stream ? "streamed" : "resident",
         .matmul_path = e->matmul_path,
         .activations = e->q8_activations ? "q8" : "f32",
+        .tuned = e->tuned == SL_TUNED_FULL    ? "full"
+                 : e->tuned == SL_TUNED_QUICK ? "quick"
+                                              : "no",
+        .tuned_choices = sl_kernel_set_tuning(e->kernels)->choice_count,
+        .switch_points = e->switch_points,
         .load_ms = e->load_ms,
         .io_engine = e->io_info.name,
         .io_note = e->io_info.reason,

@@ -6,6 +6,7 @@
  *   pass.c           programs (recorded passes by shape) and running them
  *   session.c        timelines: eval, step
  *   generate.c       sampling loop, stop strings, text
+ *   engine_tune.c    choices by measurement
  *   inspect.c, text.c, ceilings.c
  */
 #ifndef SL_RUNTIME_ENGINE_ENGINE_H
@@ -23,6 +24,7 @@
 #include "runtime/step/record.h"
 #include "runtime/stream/stream.h"
 #include "runtime/tokenizer/tokenizer.h"
+#include "runtime/tune/tune_cache.h"
 
 /* ---- For tests: zeroed in use ---- */
 
@@ -116,6 +118,8 @@ struct sl_engine {
 
     sl_device *device;
     sl_kernel_set *kernels;
+    sl_tuned tuned;
+    char switch_points[96]; /* for people */
     sl_io_options io_options;
     sl_io_engine *io; /* the engine's own: loading, embedding rows */
     sl_io_file **files;
@@ -154,6 +158,12 @@ struct sl_engine {
     uint64_t load_read_bytes, row_read_bytes;
     sl_io_engine_info io_info;
 };
+
+/* Zeroes the workspace, the batch buffer and the KV cache. */
+SL_NODISCARD sl_status sl_engine_clear_memory(sl_engine *engine, sl_diag *diag);
+
+/* Takes what is in the cache of tuned choices for this device and model. */
+void sl_engine_load_tuning(sl_engine *engine);
 
 /* The file's tokenizer; NULL and SL_OK for a file without a vocabulary. */
 SL_NODISCARD sl_status sl_tokenizer_open(const sl_gguf *gguf, sl_tokenizer **out, sl_diag *diag);

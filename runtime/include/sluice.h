@@ -78,6 +78,7 @@ typedef struct sl_engine_options {
                          the weights, too), "f32", "auto" (NULL): what is fastest on the device */
     const char *cache_dir;   /* pipeline caches; NULL: the user's cache directory; "": none */
     bool validation;         /* Vulkan validation layer; messages go to the log as errors */
+    bool no_tuning;          /* the device's defaults, whatever the cache of tuned choices holds */
     sl_progress_fn progress; /* may be NULL */
     void *progress_user;
 } sl_engine_options;
@@ -94,6 +95,7 @@ typedef struct sl_engine_info {
     uint32_t layers, embedding, vocabulary, heads, kv_heads, head_size, trained_context;
     uint32_t context_tokens, max_sessions, batch_tokens;
     const char *device, *device_name, *device_version, *device_reason; /* reason: why it was taken */
+    bool device_is_cpu;                                                /* a CPU, behind Vulkan or not */
     uint64_t vram_budget_bytes;                                        /* in force; 0: none */
     uint64_t resident_bytes, streamed_bytes; /* weights on the device; weights read anew in every pass */
     uint64_t kv_bytes, scratch_bytes, ring_bytes;
@@ -101,6 +103,9 @@ typedef struct sl_engine_info {
     const char *matmul_path;  /* large products: "int8 rows, cooperative matrix of a workgroup", "plain",
                                  "host", ... */
     const char *activations;  /* "q8" or "f32": what products of a decode step read */
+    const char *tuned;      /* "full", "quick" (steps of one token, whole batches), "no": defaults are used */
+    uint32_t tuned_choices; /* kernels and shapes whose variant was measured here or comes from the cache */
+    const char *switch_points; /* "Q4_K: matvec up to 8 columns, then matmul" */
     double load_ms;
     const char *io_engine; /* "io_uring", "threads" */
     const char *io_note;   /* what is missing of direct or registered i/o, and why; "" when nothing */
@@ -232,6 +237,39 @@ typedef struct sl_generation {
 sl_status sl_session_generate(sl_session *session, const uint32_t *prompt, size_t count,
                               const sl_generate_options *options, sl_generation *out, sl_diag *diag);
 void sl_generation_clear(sl_generation *generation);
+
+/* ---- Tuning ---- */
+
+/* One choice, as it was measured: which variant of a kernel runs for operands of a shape. */
+typedef struct sl_tuned_choice {
+    const char *kernel;             /* "matmul" */
+    char shape[48];                 /* "4096x14336x512" */
+    const char *variant, *fallback; /* what was chosen, and what runs without tuning */
+    uint32_t number;                /* key splits and the like; 0: as without tuning */
+    uint32_t candidates;
+    double us, fallback_us; /* of the same piece of work with either */
+} sl_tuned_choice;
+
+typedef struct sl_tune_options {
+    bool quick;              /* only steps of one token and batches of engine.batch_tokens: seconds */
+    bool force;              /* measure again what is in the cache */
+    double seconds_max;      /* no measurement begins later; the rest keeps its defaults; 0: no limit */
+    sl_progress_fn progress; /* parts done; may be NULL */
+    void (*choice)(void *user, const sl_tuned_choice *choice); /* may be NULL */
+    void *user;
+} sl_tune_options;
+
+typedef struct sl_tune_report {
+    uint32_t measured, known,
+        left; /* choices measured now; that the cache had; that seconds_max kept from both */
+    double seconds;
+} sl_tune_report;
+
+/* Measures what is not in the cache of tuned choices, on this device with this model's shapes, uses the
+ * results and keeps them in the cache (sl_engine_options.cache_dir). The engine must have no sessions:
+ * SL_ERR_BUSY. Results of passes may change in their last bits, as another variant sums in another order. */
+sl_status sl_engine_tune(sl_engine *engine, const sl_tune_options *options, sl_tune_report *report,
+                         sl_diag *diag);
 
 /* ---- Measurement ---- */
 

@@ -3,6 +3,7 @@
 
 #include "hal/base/checked.h"
 #include "hal/base/half.h"
+#include "shaders/tuning.h"
 
 static sl_status emit_head_norms(sl_builder *b)
 {
@@ -84,7 +85,11 @@ static sl_status emit_kv_store(sl_builder *b)
 /* Key splits of a decode step: enough workgroups for the device when tokens and heads are few. */
 static uint32_t splits_for(const sl_builder *b)
 {
-    return SL_MAX(1, b->l->limits.splits / b->shape->n_tokens);
+    const uint32_t most = SL_MAX(1, b->l->limits.splits / b->shape->n_tokens);
+    const struct sl_push_attention push = {
+        .n_heads = b->h->n_heads, .n_kv_heads = b->h->n_kv_heads, .n_tokens = b->shape->n_tokens};
+    return SL_MIN(most, sl_tuning_number(sl_kernel_set_tuning(b->kernels), SL_K_attention_decode,
+                                         b->h->head_dim, &push, most));
 }
 
 static sl_status emit_combine(sl_builder *b, uint32_t n_splits)

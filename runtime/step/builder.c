@@ -28,7 +28,7 @@ sl_status sl_build_phase(sl_builder *b, const char *label, sl_kernel_id id, uint
                          sl_phase **out)
 {
     const sl_bound_kernel *kernel;
-    sl_status st = sl_kernel_set_get(b->kernels, id, key, spec, spec_count, &kernel, b->diag);
+    sl_status st = sl_kernel_set_get_for(b->kernels, id, key, push, spec, spec_count, &kernel, b->diag);
     return st == SL_OK ? add_phase(b, label, kernel, push, push_bytes, out) : st;
 }
 

@@ -22,7 +22,7 @@ DEVICE = os.environ.get("SLUICE_TEST_DEVICE", "cpu")
 DATA = os.path.join(ROOT, "tests", "golden", "data")
 TINY = os.path.join(DATA, "tiny-qwen3.gguf")
 PROMPT = "the quick brown fox"
-COMMANDS = ("run", "devices", "info", "tokenize", "bench", "profile")
+COMMANDS = ("run", "devices", "info", "tokenize", "bench", "profile", "tune")
 TIMEOUT_S = 300
 
 LAYER_LOG = os.environ.get("VK_LAYER_SETTINGS_PATH") and os.path.join(os.environ["VK_LAYER_SETTINGS_PATH"], "validation.log")
@@ -120,7 +120,7 @@ def help_everywhere():
 def run_help_names_every_option():
     text = sluice("run", "--help").out.decode()
     for option in ("-m", "-p", "-f", "-n", "-c", "--temp", "--top-k", "--top-p", "--min-p", "--seed", "--stop", "--device",
-                   "--vram", "--json", "--verbose"):
+                   "--vram", "--json", "--verbose", "--tune", "--no-tune"):
         assert re.search(rf"(^|\s|,){option}\b", text), option
 
 
@@ -136,7 +136,8 @@ def called_wrongly():
                       ["run", "-n", "5000000000"], ["bench", "-r", "0"], ["bench", "-p", "1,x"],
                       ["bench", "-b", "1000"], ["bench", "-p", "0", "-n", "0"], ["devices", "--json=1"], ["devices", "stray"],
                       ["run", "--temp", "-1"], ["run", "--top-p", "1.5"], ["run", "--min-p", "-0.1"],
-                      ["run", "--repeat-penalty", "-2"], ["tokenize", "-p", "a", "-f", "b"]):
+                      ["run", "--repeat-penalty", "-2"], ["run", "--tune", "--no-tune", "-p", "a"], ["tune", "stray"],
+                      ["tokenize", "-p", "a", "-f", "b"]):
         sluice(*arguments, code=2)
     err = sluice("run", "-n", "many", code=2).err
     assert "many" in err and "--tokens" in err, err
@@ -196,7 +197,7 @@ def tokenize():
 # ---- run ----
 
 RUN_KEYS = {
-    "model": str, "device": str, "prompt_tokens": list, "tokens": list, "text": str, "finish_reason": str,
+    "model": str, "device": str, "tuned": str, "prompt_tokens": list, "tokens": list, "text": str, "finish_reason": str,
     "timings": {"load_ms": float, "ttft_ms": float, "tpot_ms": float, "prompt_tokens_per_s": float, "tokens_per_s": float},
     "memory": {"vram_peak_bytes": int, "vram_budget_bytes": int, "rss_peak_bytes": int},
     "io": {"engine": str, "direct": bool, "registered": bool, "read_bytes": int, "read_bytes_per_token": float},
@@ -317,6 +318,96 @@ def run_broken_utf8():
     assert len(result["tokens"]) >= 1
     assert result["prompt_tokens"] == sluice("tokenize", "-m", TINY, "--json", stdin=prompt).json()
     run("-f", scratch("broken.txt", prompt), "-n", "64", "--temp", "3").out.decode("utf-8", errors="strict")
+
+
+# ---- tune ----
+
+TUNE_KEYS = {"kernel": str, "shape": str, "variant": str, "default": str, "number": int, "candidates": int, "us": float,
+             "default_us": float}
+TUNE_RESULT_KEYS = {"model": str, "device": str, "measured": int, "known": int, "choices": int, "seconds": float, "tuned": str,
+                    "switch_points": str}
+
+
+def tune(cache, *arguments):
+    """A quick tuning with a small batch, on drivers of a CPU a matter of seconds: the choices, and the result."""
+    lines = sluice("tune", "-m", TINY, "--device", DEVICE, "--quick", "-b", "8", "-c", "32", "--json", *arguments,
+                   env={"XDG_CACHE_HOME": cache}).json_lines()
+    for line in lines[:-1]:
+        check_types(line, TUNE_KEYS, "tune")
+        assert line["candidates"] >= 2 and line["us"] <= line["default_us"] * 1.001, line
+    check_types(lines[-1], TUNE_RESULT_KEYS, "tune")
+    return lines[:-1], lines[-1]
+
+
+def tuning_files(cache):
+    folder = os.path.join(cache, "sluice")
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [os.path.join(folder, name) for name in names if name.endswith(".tuning.json")]
+
+
+@test
+def tune_keeps_what_it_measured():
+    cache = scratch("tuned")
+    here = {"XDG_CACHE_HOME": cache}
+    plain = run_json("-p", PROMPT, "-n", "8", "--no-tune", env=here)
+    assert plain["tuned"] == "no" and not tuning_files(cache)
+    choices, result = tune(cache)
+    assert result["tuned"] == "quick" and result["measured"] == len(choices), result
+    assert choices or DEVICE == "cpu", "a Vulkan device on a CPU has variants to choose from"
+    path, = tuning_files(cache)
+    with open(path, encoding="utf-8") as file:
+        kept = json.load(file)
+    assert len(kept["choices"]) == result["choices"] >= len(choices)
+    again, known = tune(cache)
+    assert not again and known["measured"] == 0 and known["choices"] == result["choices"]
+    if DEVICE == "cpu":  # drivers of a CPU compile for seconds
+        forced, _ = tune(cache, "--force")
+        assert len(forced) == len(choices)
+
+    # Runs use it, --no-tune does not, and the text is the same.
+    tuned = run_json("-p", PROMPT, "-n", "8", env=here)
+    assert tuned["tuned"] == "quick" and tuned["tokens"] == plain["tokens"], tuned
+    assert run_json("-p", PROMPT, "-n", "8", "--no-tune", env=here)["tuned"] == "no"
+    verbose = run("-p", PROMPT, "-n", "2", "-v", env=here).err
+    assert f"tuned ({result['choices']} choices)" in verbose, verbose
+    bench = ("bench", "-m", TINY, "--device", DEVICE, "-p", "8", "-n", "2", "-r", "1", "--no-ceilings")
+    text = sluice(*bench, env=here).out.decode()
+    assert f"kernels: tuned (quick, {result['choices']} choices)" in text, text
+    assert "not tuned" in sluice(*bench, "--no-tune", env=here).out.decode()
+    assert {line["tuned"] for line in sluice(*bench, "--json", env=here).json_lines()} == {"quick"}
+
+
+@test
+def tune_ignores_a_damaged_file():
+    cache = scratch("tuned")
+    path, = tuning_files(cache)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("{\"sluice_tuning\": 1, ")
+    ended = run("-p", PROMPT, "-n", "2", "--json", env={"XDG_CACHE_HOME": cache})
+    assert "is ignored" in ended.err and path in ended.err and ended.json()["tuned"] == "no", ended.err
+    _, result = tune(cache)
+    assert result["known"] == 0 and result["tuned"] == "quick"
+    ended = run("-p", PROMPT, "-n", "2", "--json", env={"XDG_CACHE_HOME": cache})
+    assert "is ignored" not in ended.err and ended.json()["tuned"] == "quick", ended.err
+
+
+@test
+def tune_before_a_run():
+    cache = scratch("tuned-by-run")
+    ended = run("-p", PROMPT, "-n", "4", "-b", "8", "-c", "32", "--tune", "--json", env={"XDG_CACHE_HOME": cache})
+    assert ended.json()["tuned"] == "quick", ended.err
+    assert len(tuning_files(cache)) == 1
+    assert ("sluice: tuned" in ended.err) == (DEVICE != "cpu"), ended.err
+    # Not by itself on a CPU, where it would take minutes.
+    other = scratch("not-tuned")
+    assert run_json("-p", PROMPT, "-n", "1", env={"XDG_CACHE_HOME": other})["tuned"] == "no"
+
+
+@test
+def tune_prints_a_table():
+    text = sluice("tune", "-m", TINY, "--device", DEVICE, "--quick", "-b", "8", "-c", "32",
+                  env={"XDG_CACHE_HOME": scratch("tuned")}).out.decode()
+    assert "| kernel" in text and re.search(r"^0 choices measured in .* known; \S+: ", text, re.M), text
 
 
 # ---- what is missing or broken ----

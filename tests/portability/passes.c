@@ -8,20 +8,10 @@
 
 #include "hal/base/checked.h"
 #include "runtime/step/builder.h"
-#include "tests/support/test_device.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/paper_model.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* Addresses of nothing, far apart. */
-#define WEIGHTS_AT   (1ull << 40)
-#define WORKSPACE_AT (1ull << 50)
-#define BATCH_AT     (1ull << 51)
-#define CACHE_AT     (1ull << 52)
-
-#define LAYERS_MAX 2u
 
 typedef struct visitor {
     sl_device *device;
@@ -43,11 +33,10 @@ static const sl_shape shapes[] = {
 
 static void visit_pass(visitor *v, const sl_layout *layout, const sl_shape *shape)
 {
-    sl_diag diag;
+    sl_diag diag = {0};
     char where[96];
     sl_step step = {0};
     snprintf(where, sizeof where, "%s, %u tokens", v->model, shape->n_tokens);
-    diag = (sl_diag){0};
     const sl_status st = sl_step_build(layout, v->set, shape, &step, &diag);
     if (st != SL_OK) fail_msg("%s: %s", where, diag.message);
     for (uint32_t i = 0; i < step.count; i++)
@@ -55,53 +44,17 @@ static void visit_pass(visitor *v, const sl_layout *layout, const sl_shape *shap
     sl_step_clear(&step);
 }
 
-static void visit_model(visitor *v, const sl_model *model)
+static void visit_model(visitor *v, const tiny_model *m, const char *type_name)
 {
-    sl_diag diag;
-    sl_plan plan;
-    uint64_t blocks[8];
-    sl_range k[LAYERS_MAX], value[LAYERS_MAX];
-    const sl_plan_options options = {.max_block_bytes = 1ull << 32, .read_alignment_bytes = 4096};
-    EXPECT_OK(sl_plan_make(model, &options, &plan, &diag));
-    assert_in_range(plan.block_count, 1, SL_COUNTOF(blocks));
-    for (uint32_t i = 0; i < plan.block_count; i++)
-        blocks[i] = WEIGHTS_AT * (i + 1);
-    for (uint32_t i = 0; i < LAYERS_MAX; i++) {
-        k[i] = (sl_range){CACHE_AT * (2 * i + 1), CACHE_AT * (2 * i + 1) + (1 << 30)};
-        value[i] = (sl_range){CACHE_AT * (2 * i + 2), CACHE_AT * (2 * i + 2) + (1 << 30)};
-    }
-    sl_layout layout = {
-        .model = model,
-        .plan = &plan,
-        .limits = {.tokens = 512, .outputs = 64, .sessions = 64, .pages_per_session = 128, .splits = 32},
-        .block_addresses = blocks,
-        .k_cache = k,
-        .v_cache = value,
-        .attention_step = true,
-    };
-    sl_workspace_lay_out(model, &layout.limits, WORKSPACE_AT, &layout.work);
-    sl_batch_lay_out(model, &layout.limits, true, BATCH_AT, &layout.batch);
-    for (size_t i = 0; i < SL_COUNTOF(shapes); i++)
-        visit_pass(v, &layout, &shapes[i]);
-    sl_plan_clear(&plan);
-}
-
-static void visit_file(visitor *v, const tiny_model *m, const char *type_name)
-{
-    sl_diag diag;
-    char path[512];
-    sl_gguf *gguf;
-    sl_model model;
-    const char *folder = getenv("SLUICE_TEST_TMP");
-    snprintf(path, sizeof path, "%s/portability-model.gguf", folder ? folder : "/tmp");
+    static const sl_limits limits = {
+        .tokens = 512, .outputs = 64, .sessions = 64, .pages_per_session = 128, .splits = 32};
+    sl_paper_model paper;
     snprintf(v->model, sizeof v->model, "%s %s", m->arch, type_name);
-    tiny_model_write(m, path);
-    EXPECT_OK(sl_gguf_open(path, &gguf, &diag));
-    EXPECT_OK(sl_model_read(gguf, &model, &diag));
-    visit_model(v, &model);
-    sl_model_clear(&model);
-    sl_gguf_close(gguf);
-    remove(path);
+    sl_paper_model_open(m, &limits, &paper);
+    paper.layout.attention_step = true;
+    for (size_t i = 0; i < SL_COUNTOF(shapes); i++)
+        visit_pass(v, &paper.layout, &shapes[i]);
+    sl_paper_model_close(&paper);
 }
 
 void passes_visit(sl_device *device, sl_kernel_set *set, const char *types, pass_phase_fn visit, void *user)
@@ -118,11 +71,11 @@ void passes_visit(sl_device *device, sl_kernel_set *set, const char *types, pass
 #define X(NAME, name, number, weights, bytes)                                                                \
     if (!types || strstr(types, #name)) {                                                                    \
         llama.matrix_type = number;                                                                          \
-        visit_file(&v, &llama, #name);                                                                       \
+        visit_model(&v, &llama, #name);                                                                      \
     }
     SL_WEIGHT_TYPES(X)
 #undef X
-    visit_file(&v, &llama_small, "f16");
-    visit_file(&v, &gemma, "q8_0");
-    visit_file(&v, &moe, "q4_k");
+    visit_model(&v, &llama_small, "f16");
+    visit_model(&v, &gemma, "q8_0");
+    visit_model(&v, &moe, "q4_k");
 }

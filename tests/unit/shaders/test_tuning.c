@@ -1,4 +1,4 @@
-/* What the kernel set chooses by where nothing was measured. */
+/* What the kernel set and the builder choose by: defaults, and what was measured. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +6,8 @@
 #include <cmocka.h>
 
 #include "shaders/tuning.h"
+
+#include <string.h>
 
 static sl_device_info device_with(uint64_t features, uint32_t vendor)
 {
@@ -54,12 +56,122 @@ static void test_what_cannot_run(void **state)
     assert_int_equal(t.columns[5][SL_RUNG_matmul], 0); /* no weight type has this number */
 }
 
+static sl_shape_class matmul_class(uint32_t n_out, uint32_t n_tokens)
+{
+    const struct sl_push_matmul push = {
+        .n_out = n_out, .n_k = 4096, .n_tokens = n_tokens, .x_stride = n_tokens};
+    return sl_shape_class_of(SL_K_matmul, SL_WEIGHT_Q4_K, &push);
+}
+
+/* Sizes of weights are exact, numbers of tokens the next power of two, and nothing else counts. */
+static void test_classes(void **state)
+{
+    (void)state;
+    const sl_shape_class a = matmul_class(4096, 5), b = matmul_class(4096, 8), c = matmul_class(4096, 9),
+                         d = matmul_class(4097, 8);
+    assert_int_equal(a.dims[0], 4096);
+    assert_int_equal(a.dims[2], 8);
+    assert_true(sl_shape_class_equal(&a, &b));
+    assert_false(sl_shape_class_equal(&a, &c));
+    assert_false(sl_shape_class_equal(&b, &d));
+    const struct sl_push_add one = {.n = 1}, two = {.n = 2}; /* a kernel without a choice */
+    const sl_shape_class e = sl_shape_class_of(SL_K_add, 0, &one), f = sl_shape_class_of(SL_K_add, 0, &two);
+    assert_true(sl_shape_class_equal(&e, &f));
+}
+
+static const sl_variant *variant(sl_kernel_id kernel, const char *name)
+{
+    for (size_t i = 0; i < sl_variant_count; i++)
+        if (sl_variants[i].kernel == kernel && !strcmp(sl_variants[i].name, name)) return &sl_variants[i];
+    fail_msg("no variant %s", name);
+    return NULL;
+}
+
+static void test_choices(void **state)
+{
+    (void)state;
+    sl_diag diag;
+    sl_tuning t;
+    const sl_device_info device = device_with(base, 0);
+    const struct sl_push_matmul push = {.n_out = 4096, .n_k = 4096, .n_tokens = 5},
+                                other = {.n_out = 8, .n_k = 256};
+    const sl_variant *plain = variant(SL_K_matmul, "q4_k"), *lanes = variant(SL_K_matmul, "q4_k_lanes");
+    sl_tuning_default(&t, &device);
+    assert_ptr_equal(sl_tuning_variant(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, &device.caps), plain);
+    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, 7), 7);
+    sl_tuning_choice choice = {matmul_class(4096, 8), lanes, 3};
+    assert_int_equal(sl_tuning_set(&t, &choice, &diag), SL_OK);
+    assert_ptr_equal(sl_tuning_variant(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, &device.caps), lanes);
+    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, 7), 3);
+    assert_ptr_equal(sl_tuning_variant(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &other, &device.caps), plain);
+    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &other, 7), 7);
+    choice.number = 0; /* replaces: the caller's own number again */
+    assert_int_equal(sl_tuning_set(&t, &choice, &diag), SL_OK);
+    assert_int_equal(t.choice_count, 1);
+    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, 7), 7);
+    for (uint32_t n = 0; n < 100; n++) {
+        const sl_tuning_choice many = {matmul_class(n + 1, 1), plain, n};
+        assert_int_equal(sl_tuning_set(&t, &many, &diag), SL_OK);
+    }
+    assert_int_equal(t.choice_count, 101);
+    sl_tuning_unset(&t, &choice.of);
+    assert_int_equal(t.choice_count, 100);
+    assert_null(sl_tuning_find(&t, &choice.of));
+    const sl_shape_class last = matmul_class(100, 1);
+    assert_int_equal(sl_tuning_find(&t, &last)->number, 99);
+    sl_tuning_clear(&t);
+    assert_int_equal(t.choice_count, 0);
+}
+
+/* The usable variants in the registry's order, each with the caller's number and those worth trying. */
+static void test_candidates(void **state)
+{
+    (void)state;
+    sl_tuning_choice list[64];
+    sl_device_info device = device_with(base, 0);
+    const sl_shape_class matmul = matmul_class(4096, 512);
+    assert_int_equal(sl_tuning_candidates(&matmul, &device.caps, list, 64), 1);
+    assert_ptr_equal(list[0].variant, variant(SL_K_matmul, "q4_k"));
+    assert_int_equal(list[0].number, 0);
+    device.caps.features |= SL_CAP_SCALAR_LOADS | SL_CAP_INT_64;
+    assert_true(sl_tuning_candidates(&matmul, &device.caps, list, 64) >= 2);
+    assert_ptr_equal(list[0].variant, sl_variant_select(SL_K_matmul, SL_WEIGHT_Q4_K, &device.caps));
+    const struct sl_push_attention push = {.n_heads = 32, .n_kv_heads = 8, .n_tokens = 1};
+    const sl_shape_class attention = sl_shape_class_of(SL_K_attention_decode, 128, &push);
+    const uint32_t count = sl_tuning_candidates(&attention, &device.caps, list, 64);
+    assert_in_range(count, 5, 64);
+    assert_int_equal(list[0].number, 0);
+    assert_int_equal(list[1].number, 1);
+    assert_ptr_equal(list[0].variant, list[1].variant);
+    assert_int_equal(sl_tuning_candidates(&attention, &device.caps, NULL, 0), count);
+    device.caps.features = SL_CAP_HOST_FN; /* one C side for all variants */
+    assert_int_equal(sl_tuning_candidates(&matmul, &device.caps, list, 64), 1);
+}
+
+static void test_force(void **state)
+{
+    (void)state;
+    sl_tuning t;
+    const sl_device_info device = device_with(base, 0);
+    sl_tuning_default(&t, &device);
+    sl_tuning_force(&t, SL_WEIGHT_F16, 4, SL_RUNG_matmul);
+    assert_int_equal(sl_tuning_product(&t, SL_WEIGHT_F16, 4), SL_K_matmul);
+    assert_int_equal(sl_tuning_product(&t, SL_WEIGHT_F16, 1), SL_K_matvec); /* the output of one token, say */
+    sl_tuning_force(&t, SL_WEIGHT_F16, 4, SL_RUNG_matvec);
+    assert_int_equal(sl_tuning_product(&t, SL_WEIGHT_F16, 4), SL_K_matvec);
+    assert_int_equal(sl_product_columns_max(SL_RUNG_matvec), SL_MATVEC_COLUMNS_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_switch_of_products),
         cmocka_unit_test(test_vendors),
         cmocka_unit_test(test_what_cannot_run),
+        cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_candidates),
+        cmocka_unit_test(test_force),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
