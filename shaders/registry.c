@@ -246,8 +246,8 @@ sl_status sl_kernel_set_get_for(sl_kernel_set *set, sl_kernel_id kernel, uint32_
                                 const uint32_t *spec, uint32_t spec_count, const sl_bound_kernel **out,
                                 sl_diag *diag)
 {
-    const sl_variant *v =
-        sl_tuning_variant(&set->tuning, kernel, key, push, &sl_device_get_info(set->device)->caps);
+    const sl_shape_class of = sl_shape_class_of(kernel, key, push, spec);
+    const sl_variant *v = sl_tuning_variant(&set->tuning, &of, &sl_device_get_info(set->device)->caps);
     return get_chosen(set, v, kernel, key, spec, spec_count, out, diag);
 }
 

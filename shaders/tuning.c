@@ -63,51 +63,41 @@ void sl_tuning_force(sl_tuning *tuning, uint32_t weight_type, uint32_t columns, 
 
 /* ---- shapes ---- */
 
-#define NO_FIELD UINT16_MAX
-enum { NUMBERS_MAX = 8 };
+/* Where a size of the operands stands: at an offset of the push block, or among the kernel's own constants.
+ */
+#define PUSH(push, field) ((uint16_t)(1 + offsetof(struct sl_push_##push, field)))
+#define SPEC(constant)    ((uint16_t)(SPEC_FIRST + (constant)))
+enum { NUMBERS_MAX = 8, SPEC_FIRST = 1 + SL_PUSH_BYTES_MAX };
 
 /* What choices of a kernel depend on, and the numbers worth trying. A kernel without a line has one choice
  * for all shapes. */
 static const struct {
-    bool known;
-    uint16_t fields[SL_SHAPE_DIMS]; /* offsets in its push block */
-    uint16_t tokens;                /* one of them that counts tokens */
+    uint16_t fields[SL_SHAPE_DIMS]; /* 0: none */
+    uint16_t tokens;                /* which of them counts tokens */
     uint32_t numbers[NUMBERS_MAX];  /* ends with 0 */
 } shapes[SL_KERNEL_COUNT] = {
-#define PRODUCT(push, count)                                                                                 \
+    [SL_K_matvec] = {{PUSH(matmul, n_out), PUSH(matmul, n_k), PUSH(matmul, n_tokens)}, 2, {0}},
+    [SL_K_matmul] = {{PUSH(matmul, n_out), PUSH(matmul, n_k), PUSH(matmul, n_tokens)}, 2, {0}},
+    [SL_K_moe_matvec] = {{PUSH(moe_matvec, n_out), PUSH(moe_matvec, n_k), PUSH(moe_matvec, n_tokens)},
+                         2,
+                         {0}},
+#define FUSED                                                                                                \
     {                                                                                                        \
-        true, {offsetof(struct push, n_out), offsetof(struct push, n_k), offsetof(struct push, count)},      \
-            offsetof(struct push, count),                                                                    \
-        {                                                                                                    \
-            0                                                                                                \
-        }                                                                                                    \
+        PUSH(matvec_fused, n_out), SPEC(SL_FUSED_N_K), SPEC(SL_FUSED_COLUMNS), SPEC(SL_FUSED_INPUT)          \
     }
-    [SL_K_matvec] = PRODUCT(sl_push_matmul, n_tokens),
-    [SL_K_matmul] = PRODUCT(sl_push_matmul, n_tokens),
-    [SL_K_moe_matvec] = PRODUCT(sl_push_moe_matvec, n_tokens),
-#undef PRODUCT
-    [SL_K_rms_norm] = {true,
-                       {offsetof(struct sl_push_rms_norm, n), offsetof(struct sl_push_rms_norm, rows),
-                        NO_FIELD},
-                       offsetof(struct sl_push_rms_norm, rows),
-                       {0}},
-    [SL_K_act_mul] = {true,
-                      {offsetof(struct sl_push_act_mul, n), offsetof(struct sl_push_act_mul, rows), NO_FIELD},
-                      offsetof(struct sl_push_act_mul, rows),
-                      {0}},
+    /* The number: rows that a workgroup makes. */
+    [SL_K_matvec_fused] = {FUSED, 2, {4, 8, 16, 32, 64}},
+    [SL_K_matvec_gated] = {FUSED, 2, {4, 8, 16, 32, 64}},
+#undef FUSED
+    [SL_K_rms_norm] = {{PUSH(rms_norm, n), PUSH(rms_norm, rows)}, 1, {0}},
+    [SL_K_act_mul] = {{PUSH(act_mul, n), PUSH(act_mul, rows)}, 1, {0}},
     /* The number: key splits. */
-    [SL_K_attention_decode] = {true,
-                               {offsetof(struct sl_push_attention, n_heads),
-                                offsetof(struct sl_push_attention, n_kv_heads),
-                                offsetof(struct sl_push_attention, n_tokens)},
-                               offsetof(struct sl_push_attention, n_tokens),
+    [SL_K_attention_decode] = {{PUSH(attention, n_heads), PUSH(attention, n_kv_heads),
+                                PUSH(attention, n_tokens)},
+                               2,
                                {1, 2, 4, 8, 16, 32, 64}},
-    [SL_K_attention_prefill] = {true,
-                                {offsetof(struct sl_push_attention, n_heads),
-                                 offsetof(struct sl_push_attention, n_kv_heads),
-                                 offsetof(struct sl_push_attention, n_tokens)},
-                                offsetof(struct sl_push_attention, n_tokens),
-                                {0}},
+    [SL_K_attention_prefill] =
+        {{PUSH(attention, n_heads), PUSH(attention, n_kv_heads), PUSH(attention, n_tokens)}, 2, {0}},
 };
 
 static uint32_t round_up_power(uint32_t n)
@@ -118,15 +108,17 @@ static uint32_t round_up_power(uint32_t n)
     return p;
 }
 
-sl_shape_class sl_shape_class_of(sl_kernel_id kernel, uint32_t key, const void *push)
+sl_shape_class sl_shape_class_of(sl_kernel_id kernel, uint32_t key, const void *push, const uint32_t *spec)
 {
     sl_shape_class of = {.kernel = kernel, .key = key};
-    if (!shapes[kernel].known) return of;
     for (uint32_t i = 0; i < SL_SHAPE_DIMS; i++) {
         const uint16_t field = shapes[kernel].fields[i];
-        if (field == NO_FIELD) continue;
-        memcpy(&of.dims[i], (const uint8_t *)push + field, sizeof of.dims[i]);
-        if (field == shapes[kernel].tokens) of.dims[i] = round_up_power(of.dims[i]);
+        if (!field) continue;
+        if (field >= SPEC_FIRST)
+            of.dims[i] = spec[field - SPEC_FIRST];
+        else
+            memcpy(&of.dims[i], (const uint8_t *)push + field - 1, sizeof of.dims[i]);
+        if (i == shapes[kernel].tokens) of.dims[i] = round_up_power(of.dims[i]);
     }
     return of;
 }
@@ -172,21 +164,17 @@ void sl_tuning_unset(sl_tuning *tuning, const sl_shape_class *of)
     }
 }
 
-const sl_variant *sl_tuning_variant(const sl_tuning *tuning, sl_kernel_id kernel, uint32_t key,
-                                    const void *push, const sl_device_caps *caps)
+const sl_variant *sl_tuning_variant(const sl_tuning *tuning, const sl_shape_class *of,
+                                    const sl_device_caps *caps)
 {
-    if (tuning->choice_count) {
-        const sl_shape_class of = sl_shape_class_of(kernel, key, push);
-        const sl_tuning_choice *choice = sl_tuning_find(tuning, &of);
-        if (choice && choice->variant) return choice->variant;
-    }
-    return sl_variant_select(kernel, key, caps);
+    const sl_tuning_choice *choice = sl_tuning_find(tuning, of);
+    return choice && choice->variant ? choice->variant : sl_variant_select(of->kernel, of->key, caps);
 }
 
 uint32_t sl_tuning_number(const sl_tuning *tuning, sl_kernel_id kernel, uint32_t key, const void *push,
-                          uint32_t fallback)
+                          const uint32_t *spec, uint32_t fallback)
 {
-    const sl_shape_class of = sl_shape_class_of(kernel, key, push);
+    const sl_shape_class of = sl_shape_class_of(kernel, key, push, spec);
     const sl_tuning_choice *choice = sl_tuning_find(tuning, &of);
     return choice && choice->number ? choice->number : fallback;
 }

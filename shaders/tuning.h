@@ -31,7 +31,7 @@ typedef enum sl_product_rung {
 
 /* ---- Which variant, and which number ---- */
 
-#define SL_SHAPE_DIMS 3
+#define SL_SHAPE_DIMS 4
 
 /* A class of dispatches of one kernel that share a choice. */
 typedef struct sl_shape_class {
@@ -65,8 +65,9 @@ uint32_t sl_product_columns_max(sl_product_rung rung);
  * with fewer the first one's. */
 void sl_tuning_force(sl_tuning *tuning, uint32_t weight_type, uint32_t columns, sl_product_rung rung);
 
-/* The class of what a push block asks for. Numbers of tokens count as the next power of two. */
-sl_shape_class sl_shape_class_of(sl_kernel_id kernel, uint32_t key, const void *push);
+/* The class of a dispatch with this push block and the kernel's own constants `spec`. Numbers of tokens count
+ * as the next power of two. */
+sl_shape_class sl_shape_class_of(sl_kernel_id kernel, uint32_t key, const void *push, const uint32_t *spec);
 bool sl_shape_class_equal(const sl_shape_class *a, const sl_shape_class *b);
 
 /* NULL: nothing was chosen for the class. */
@@ -76,13 +77,13 @@ SL_NODISCARD sl_status sl_tuning_set(sl_tuning *tuning, const sl_tuning_choice *
 /* Forgets the choice of the class. */
 void sl_tuning_unset(sl_tuning *tuning, const sl_shape_class *of);
 
-/* The variant that dispatches with this push block run: the choice, else the registry's first. NULL: none
- * runs. */
-const sl_variant *sl_tuning_variant(const sl_tuning *tuning, sl_kernel_id kernel, uint32_t key,
-                                    const void *push, const sl_device_caps *caps);
-/* The number for dispatches with this push block, of which the fields that make the class are set. */
+/* The variant that runs the class: the choice, else the registry's first. NULL: none runs. */
+const sl_variant *sl_tuning_variant(const sl_tuning *tuning, const sl_shape_class *of,
+                                    const sl_device_caps *caps);
+/* The number for dispatches with this push block and these constants, of which those that make the class are
+ * set. */
 uint32_t sl_tuning_number(const sl_tuning *tuning, sl_kernel_id kernel, uint32_t key, const void *push,
-                          uint32_t fallback);
+                          const uint32_t *spec, uint32_t fallback);
 
 /* What there is to choose from for a class, the default first: usable variants, each with the caller's own
  * number and with those worth trying. Writes at most `capacity` and returns the true count: 1 where there is

@@ -89,7 +89,7 @@ static uint32_t splits_for(const sl_builder *b)
     const struct sl_push_attention push = {
         .n_heads = b->h->n_heads, .n_kv_heads = b->h->n_kv_heads, .n_tokens = b->shape->n_tokens};
     return SL_MIN(most, sl_tuning_number(sl_kernel_set_tuning(b->kernels), SL_K_attention_decode,
-                                         b->h->head_dim, &push, most));
+                                         b->h->head_dim, &push, NULL, most));
 }
 
 static sl_status emit_combine(sl_builder *b, uint32_t n_splits)

@@ -5,6 +5,7 @@
 #include "runtime/step/builder_internal.h"
 
 #include "hal/base/checked.h"
+#include "shaders/tuning.h"
 
 static bool float_weights(const sl_model_tensor *t)
 {
@@ -18,14 +19,21 @@ uint32_t sl_decode_row_format(const sl_model_tensor *t)
     return float_weights(t) ? SL_ROWS_F32 : SL_ROWS_Q8;
 }
 
+bool sl_decode_takes(const sl_builder *b, const sl_model_tensor *t, uint32_t rows)
+{
+    const uint32_t type = (uint32_t)t->file->type;
+    if (t->n_k % 32) return false; /* blocks of activations */
+    return sl_tuning_product(sl_kernel_set_tuning(b->kernels), type, rows) == SL_K_matvec;
+}
+
 bool sl_decode_fused(const sl_builder *b)
 {
     static const sl_part parts[] = {SL_PART_Q,    SL_PART_K,  SL_PART_V,   SL_PART_O,
                                     SL_PART_GATE, SL_PART_UP, SL_PART_DOWN};
-    if (!b->l->fused_decode || b->shape->n_tokens > SL_MATVEC_COLUMNS_MAX) return false;
+    if (!b->l->fused_decode) return false;
     for (uint32_t i = 0; i < SL_COUNTOF(parts); i++) {
         const sl_model_tensor *t = sl_build_tensor(b, parts[i]);
-        if (t && t->n_k % 32) return false; /* blocks of activations */
+        if (t && !sl_decode_takes(b, t, b->shape->n_tokens)) return false;
     }
     return true;
 }
@@ -94,9 +102,13 @@ static sl_status prepare(sl_builder *b, const char *label, const operand *from, 
 
 /* Rows of weights that a workgroup makes: enough to pay for its copy of the input, few enough to spread over
  * a wide device. Q8 output comes in blocks of 32. */
-static uint32_t rows_group(uint64_t n_out, bool blocks)
+static uint32_t rows_group(const sl_builder *b, sl_kernel_id kernel, const sl_model_tensor *t, bool blocks,
+                           const struct sl_push_matvec_fused *push, const uint32_t *spec)
 {
-    return blocks || n_out > 8192 ? 32 : n_out > 2048 ? 16 : 8;
+    const uint32_t rows = blocks || push->n_out > 8192 ? 32 : push->n_out > 2048 ? 16 : 8;
+    const uint32_t tuned =
+        sl_tuning_number(sl_kernel_set_tuning(b->kernels), kernel, (uint32_t)t->file->type, push, spec, rows);
+    return blocks && tuned % 32 ? rows : tuned;
 }
 
 typedef struct fused_product {
@@ -128,17 +140,18 @@ static sl_status emit_part(sl_builder *b, const fused_product *o, uint64_t w, ui
         .weight_type = (uint32_t)t->file->type,
         .eps = b->h->norm_eps,
     };
-    const uint32_t spec[SL_FUSED_COUNT] = {
+    uint32_t spec[SL_FUSED_COUNT] = {
         [SL_FUSED_COLUMNS] = o->rows,
         [SL_FUSED_INPUT] = o->in->input,
         [SL_FUSED_OUTPUT] = o->format,
         [SL_FUSED_ACT] = b->m->arch->activation == SL_ACTIVATION_GELU ? SL_ACT_GELU : SL_ACT_SILU,
         [SL_FUSED_N_K] = t->n_k,
-        [SL_FUSED_ROWS_GROUP] = rows_group(count, o->format == SL_ROWS_Q8),
     };
+    const sl_kernel_id kernel = o->w2 ? SL_K_matvec_gated : SL_K_matvec_fused;
+    spec[SL_FUSED_ROWS_GROUP] = rows_group(b, kernel, t, o->format == SL_ROWS_Q8, &push, spec);
     sl_phase *p;
-    sl_status st = sl_build_phase(b, o->label, o->w2 ? SL_K_matvec_gated : SL_K_matvec_fused,
-                                  (uint32_t)t->file->type, spec, SL_FUSED_COUNT, &push, sizeof push, &p);
+    sl_status st = sl_build_phase(b, o->label, kernel, (uint32_t)t->file->type, spec, SL_FUSED_COUNT, &push,
+                                  sizeof push, &p);
     if (st != SL_OK) return st;
     const sl_range made = {y, o->y.begin + ((uint64_t)(o->rows - 1) * t->n_out + row + count) * 4};
     sl_phase_reads(p, sl_build_rows_of(o->in->x, o->rows, t->n_k));

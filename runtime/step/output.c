@@ -17,7 +17,8 @@ sl_status sl_emit_logits(sl_builder *b)
         .y_stride = n,
     };
     const sl_range none = {0, 0};
-    const bool fused = b->l->fused_decode && rows <= SL_MATVEC_COLUMNS_MAX && n % 32 == 0;
+    const sl_model_tensor *out = sl_build_tensor(b, b->m->tied_output ? SL_PART_EMBED : SL_PART_OUTPUT);
+    const bool fused = b->l->fused_decode && sl_decode_takes(b, out, rows);
     sl_phase *p;
     sl_status st;
     if (fused && !b->shape->gather) return sl_emit_decode_logits(b, w->x, rows);
@@ -27,7 +28,6 @@ sl_status sl_emit_logits(sl_builder *b)
     if (fused) return sl_emit_decode_logits(b, w->out_x, rows);
     SL_TRY(sl_emit_norm(b, &(sl_norm){"output_norm", sl_build_tensor(b, SL_PART_OUTPUT_NORM), w->out_x,
                                       w->out_h, none, n, rows, SL_ROWS_F32}));
-    const sl_model_tensor *out = sl_build_tensor(b, b->m->tied_output ? SL_PART_EMBED : SL_PART_OUTPUT);
     SL_TRY(sl_emit_product(b, &(sl_product){"output", out, w->out_h, w->logits, rows, false}));
 cleanup:
     return st;

@@ -60,7 +60,7 @@ static sl_shape_class matmul_class(uint32_t n_out, uint32_t n_tokens)
 {
     const struct sl_push_matmul push = {
         .n_out = n_out, .n_k = 4096, .n_tokens = n_tokens, .x_stride = n_tokens};
-    return sl_shape_class_of(SL_K_matmul, SL_WEIGHT_Q4_K, &push);
+    return sl_shape_class_of(SL_K_matmul, SL_WEIGHT_Q4_K, &push, NULL);
 }
 
 /* Sizes of weights are exact, numbers of tokens the next power of two, and nothing else counts. */
@@ -74,8 +74,17 @@ static void test_classes(void **state)
     assert_true(sl_shape_class_equal(&a, &b));
     assert_false(sl_shape_class_equal(&a, &c));
     assert_false(sl_shape_class_equal(&b, &d));
+    const struct sl_push_matvec_fused fused = {.n_out = 4096}; /* sizes among the constants */
+    const uint32_t spec[SL_FUSED_COUNT] = {
+        [SL_FUSED_COLUMNS] = 3, [SL_FUSED_N_K] = 512, [SL_FUSED_ROWS_GROUP] = 77};
+    const sl_shape_class g = sl_shape_class_of(SL_K_matvec_fused, SL_WEIGHT_Q4_K, &fused, spec);
+    assert_int_equal(g.dims[0], 4096);
+    assert_int_equal(g.dims[1], 512);
+    assert_int_equal(g.dims[2], 4);
+    assert_int_equal(g.dims[3], SL_INPUT_ROWS);
     const struct sl_push_add one = {.n = 1}, two = {.n = 2}; /* a kernel without a choice */
-    const sl_shape_class e = sl_shape_class_of(SL_K_add, 0, &one), f = sl_shape_class_of(SL_K_add, 0, &two);
+    const sl_shape_class e = sl_shape_class_of(SL_K_add, 0, &one, NULL),
+                         f = sl_shape_class_of(SL_K_add, 0, &two, NULL);
     assert_true(sl_shape_class_equal(&e, &f));
 }
 
@@ -96,19 +105,20 @@ static void test_choices(void **state)
     const struct sl_push_matmul push = {.n_out = 4096, .n_k = 4096, .n_tokens = 5},
                                 other = {.n_out = 8, .n_k = 256};
     const sl_variant *plain = variant(SL_K_matmul, "q4_k"), *lanes = variant(SL_K_matmul, "q4_k_lanes");
+    const sl_shape_class of = matmul_class(4096, 5), small = matmul_class(8, 5);
     sl_tuning_default(&t, &device);
-    assert_ptr_equal(sl_tuning_variant(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, &device.caps), plain);
-    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, 7), 7);
+    assert_ptr_equal(sl_tuning_variant(&t, &of, &device.caps), plain);
+    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, NULL, 7), 7);
     sl_tuning_choice choice = {matmul_class(4096, 8), lanes, 3};
     assert_int_equal(sl_tuning_set(&t, &choice, &diag), SL_OK);
-    assert_ptr_equal(sl_tuning_variant(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, &device.caps), lanes);
-    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, 7), 3);
-    assert_ptr_equal(sl_tuning_variant(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &other, &device.caps), plain);
-    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &other, 7), 7);
+    assert_ptr_equal(sl_tuning_variant(&t, &of, &device.caps), lanes);
+    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, NULL, 7), 3);
+    assert_ptr_equal(sl_tuning_variant(&t, &small, &device.caps), plain);
+    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &other, NULL, 7), 7);
     choice.number = 0; /* replaces: the caller's own number again */
     assert_int_equal(sl_tuning_set(&t, &choice, &diag), SL_OK);
     assert_int_equal(t.choice_count, 1);
-    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, 7), 7);
+    assert_int_equal(sl_tuning_number(&t, SL_K_matmul, SL_WEIGHT_Q4_K, &push, NULL, 7), 7);
     for (uint32_t n = 0; n < 100; n++) {
         const sl_tuning_choice many = {matmul_class(n + 1, 1), plain, n};
         assert_int_equal(sl_tuning_set(&t, &many, &diag), SL_OK);
@@ -137,7 +147,7 @@ static void test_candidates(void **state)
     assert_true(sl_tuning_candidates(&matmul, &device.caps, list, 64) >= 2);
     assert_ptr_equal(list[0].variant, sl_variant_select(SL_K_matmul, SL_WEIGHT_Q4_K, &device.caps));
     const struct sl_push_attention push = {.n_heads = 32, .n_kv_heads = 8, .n_tokens = 1};
-    const sl_shape_class attention = sl_shape_class_of(SL_K_attention_decode, 128, &push);
+    const sl_shape_class attention = sl_shape_class_of(SL_K_attention_decode, 128, &push, NULL);
     const uint32_t count = sl_tuning_candidates(&attention, &device.caps, list, 64);
     assert_in_range(count, 5, 64);
     assert_int_equal(list[0].number, 0);
