@@ -419,8 +419,8 @@ static void name_matmul_path(sl_engine *e)
     const sl_model_tensor *q = sl_model_find(&e->model, SL_PART_Q, 0);
     const struct sl_push_matmul push = {
         .n_out = (uint32_t)q->n_out, .n_k = q->n_k, .n_tokens = e->limits.tokens};
-    const sl_variant *v = sl_tuning_variant(sl_kernel_set_tuning(e->kernels), SL_K_matmul,
-                                            (uint32_t)q->file->type, &push, &info->caps);
+    const sl_shape_class of = sl_shape_class_of(SL_K_matmul, (uint32_t)q->file->type, &push, NULL);
+    const sl_variant *v = sl_tuning_variant(sl_kernel_set_tuning(e->kernels), &of, &info->caps);
     const sl_variant *gemm = sl_variant_select(SL_K_gemm, e->limits.gemm_format, &info->caps);
     if (gemm)
         snprintf(e->matmul_path, sizeof e->matmul_path, "%s rows, cooperative matrix%s",

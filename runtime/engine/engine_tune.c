@@ -4,7 +4,7 @@
 
 #include "hal/base/checked.h"
 #include "hal/base/clock.h"
-#include "runtime/tune/tune.h"
+#include "runtime/tune/tuner.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,12 +13,13 @@
 #define PREFILL_TOKENS_MIN 128u /* smallest batch of a prompt that is tuned for */
 #define SHAPES_MAX         32u
 
-/* What stands for the model's shapes in the cache. */
+/* What stands for the model's shapes, and for how its steps are built, in the cache. */
 static void name_shapes(const sl_engine *e, char *out, size_t size)
 {
     const sl_hparams *h = &e->model.h;
-    snprintf(out, size, "%s %ux%u %u/%ux%u %ux%u %u", e->model.arch->name, h->n_embd, h->n_ff, h->n_heads,
-             h->n_kv_heads, h->head_dim, h->n_experts, h->n_expert_ff, h->n_vocab);
+    snprintf(out, size, "%s %ux%u %u/%ux%u %ux%u %u%s", e->model.arch->name, h->n_embd, h->n_ff, h->n_heads,
+             h->n_kv_heads, h->head_dim, h->n_experts, h->n_expert_ff, h->n_vocab,
+             e->q8_activations ? " q8" : "");
 }
 
 static const char *rung_name(sl_product_rung rung)
@@ -63,18 +64,24 @@ void sl_engine_load_tuning(sl_engine *e)
 
 /* ---- which passes ---- */
 
+static sl_shape prompt_of(uint32_t n_tokens)
+{
+    return (sl_shape){
+        .n_tokens = n_tokens, .n_outputs = 1, .output = SL_OUTPUT_GREEDY, .gather = true, .prefill = true};
+}
+
 static uint32_t list_shapes(const sl_engine *e, bool quick, sl_shape *out)
 {
     const uint32_t most = e->limits.tokens;
     uint32_t count = 0;
     for (uint32_t n = 1; n <= SL_MIN(most, quick ? 1 : DECODE_TOKENS_MAX); n *= 2)
-        out[count++] =
-            (sl_shape){.n_tokens = n, .n_outputs = SL_MIN(n, e->limits.outputs), .output = SL_OUTPUT_GREEDY};
+        out[count++] = (sl_shape){.n_tokens = n,
+                                  .n_outputs = SL_MIN(n, e->limits.outputs),
+                                  .output = SL_OUTPUT_GREEDY,
+                                  .gather = n > e->limits.outputs};
     for (uint32_t n = PREFILL_TOKENS_MIN; n < most && !quick; n *= 2)
-        out[count++] = (sl_shape){.n_tokens = n, .n_outputs = 1, .output = SL_OUTPUT_GREEDY, .prefill = true};
-    if (most > SL_MATVEC_COLUMNS_MAX)
-        out[count++] =
-            (sl_shape){.n_tokens = most, .n_outputs = 1, .output = SL_OUTPUT_GREEDY, .prefill = true};
+        out[count++] = prompt_of(n);
+    if (most > SL_MATVEC_COLUMNS_MAX) out[count++] = prompt_of(most);
     return count;
 }
 
@@ -107,7 +114,8 @@ static void pass_choice(void *user, const sl_tuning_choice *candidates, const do
     };
     for (uint32_t i = 0, n = 0; i < SL_SHAPE_DIMS && n < sizeof choice.shape; i++)
         if (of->dims[i])
-            n += (uint32_t)snprintf(choice.shape + n, sizeof choice.shape - n, "%s%u", n ? "x" : "", of->dims[i]);
+            n += (uint32_t)snprintf(choice.shape + n, sizeof choice.shape - n, "%s%u", n ? "x" : "",
+                                    of->dims[i]);
     l->options->choice(l->options->user, &choice);
 }
 

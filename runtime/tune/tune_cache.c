@@ -91,9 +91,9 @@ static bool read_choice(json_t *entry, const sl_device_caps *caps, sl_tuning_cho
 {
     const char *kernel = "", *variant = "";
     json_int_t key = 0, number = 0, dims[SL_SHAPE_DIMS] = {0};
-    _Static_assert(SL_SHAPE_DIMS == 3, "the format below");
-    if (json_unpack(entry, "{s:s, s:I, s:[I, I, I], s:s, s:I}", "kernel", &kernel, "key", &key, "shape",
-                    &dims[0], &dims[1], &dims[2], "variant", &variant, "number", &number))
+    _Static_assert(SL_SHAPE_DIMS == 4, "the format below");
+    if (json_unpack(entry, "{s:s, s:I, s:[I, I, I, I], s:s, s:I}", "kernel", &kernel, "key", &key, "shape",
+                    &dims[0], &dims[1], &dims[2], &dims[3], "variant", &variant, "number", &number))
         return false;
     *out = (sl_tuning_choice){.of = {.key = (uint32_t)key}, .number = (uint32_t)number};
     for (uint32_t i = 0; i < SL_SHAPE_DIMS; i++)
@@ -105,10 +105,10 @@ static bool read_choice(json_t *entry, const sl_device_caps *caps, sl_tuning_cho
 
 static json_t *write_choice(const sl_tuning_choice *c)
 {
-    return json_pack("{s:s, s:I, s:[I, I, I], s:s, s:I}", "kernel", sl_kernel_rows[c->of.kernel].name, "key",
-                     (json_int_t)c->of.key, "shape", (json_int_t)c->of.dims[0], (json_int_t)c->of.dims[1],
-                     (json_int_t)c->of.dims[2], "variant", c->variant ? c->variant->name : "", "number",
-                     (json_int_t)c->number);
+    return json_pack("{s:s, s:I, s:[I, I, I, I], s:s, s:I}", "kernel", sl_kernel_rows[c->of.kernel].name,
+                     "key", (json_int_t)c->of.key, "shape", (json_int_t)c->of.dims[0],
+                     (json_int_t)c->of.dims[1], (json_int_t)c->of.dims[2], (json_int_t)c->of.dims[3],
+                     "variant", c->variant ? c->variant->name : "", "number", (json_int_t)c->number);
 }
 
 static void read_choices(json_t *root, const sl_device_caps *caps, const char *path, sl_tuning *tuning)

@@ -1,6 +1,6 @@
 /* tune_internal.h - what the files of tuning share.
  *
- *   tune.c          classes, candidates, the choice
+ *   tuner.c         classes, candidates, the choice
  *   tune_part.c     in which phases passes differ
  *   tune_measure.c  time on the device
  *   tune_cache.c    results in a file
@@ -8,7 +8,7 @@
 #ifndef SL_RUNTIME_TUNE_TUNE_INTERNAL_H
 #define SL_RUNTIME_TUNE_TUNE_INTERNAL_H
 
-#include "runtime/tune/tune.h"
+#include "runtime/tune/tuner.h"
 
 #define SL_LABELS_MAX 64u
 

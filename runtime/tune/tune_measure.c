@@ -105,12 +105,13 @@ static void fill_batch(const sl_tuner *t, const sl_shape *shape)
     const sl_limits *limits = &t->layout->limits;
     const uint32_t context = limits->pages_per_session * SL_KV_PAGE_TOKENS;
     for (uint32_t i = 0; i < shape->n_tokens; i++) {
-        words(b->tokens)[i] = (uint32_t)(1103515245ull * i + 12345) % t->layout->model->h.n_vocab;
-        words(b->positions)[i] = (shape->prefill ? i : SL_MIN(DEPTH_TOKENS, context) - 1) % context;
-        words(b->sequences)[i] = shape->prefill ? 0 : i % limits->sessions;
+        words(b->tokens)[i] = (uint32_t)(1103515245ull * i + 12345) % SL_MAX(t->layout->model->h.n_vocab, 1);
+        words(b->positions)[i] =
+            (shape->prefill ? i : SL_MIN(DEPTH_TOKENS, context) - 1) % SL_MAX(context, 1);
+        words(b->sequences)[i] = shape->prefill ? 0 : i % SL_MAX(limits->sessions, 1);
     }
     for (uint32_t i = 0; i < shape->n_outputs; i++)
-        words(b->out_index)[i] = i % shape->n_tokens;
+        words(b->out_index)[i] = i % SL_MAX(shape->n_tokens, 1);
     for (uint32_t i = 0; i < limits->sessions * limits->pages_per_session; i++)
         words(b->block_table)[i] = i; /* there is a page for each */
 }

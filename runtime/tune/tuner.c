@@ -1,6 +1,6 @@
 /* Which classes there are to choose for, what differs between the passes of their candidates, and which is
  * best. */
-#include "runtime/tune/tune.h"
+#include "runtime/tune/tuner.h"
 
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
@@ -165,7 +165,7 @@ static void report(const run *r, const sl_tuning_choice *candidates, const trial
 static sl_status tune_class(run *r, const sl_shape *shape, const sl_shape_class *of)
 {
     sl_tuning_choice candidates[CANDIDATES_MAX];
-    trial trials[CANDIDATES_MAX];
+    trial trials[CANDIDATES_MAX] = {0};
     double seconds[CANDIDATES_MAX];
     uint32_t count = SL_MIN(sl_tuning_candidates(of, r->caps, candidates, CANDIDATES_MAX), CANDIDATES_MAX);
     uint32_t trial_count = 0, best = 0;
@@ -201,7 +201,8 @@ static sl_status collect(run *r, const sl_shape *shape, sl_shape_class **out, ui
     }
     for (uint32_t i = 0; i < step.count; i++) {
         const sl_variant *v = step.phases[i].kernel->variant;
-        const sl_shape_class of = sl_shape_class_of(v->kernel, v->key, step.phases[i].push);
+        const sl_shape_class of = sl_shape_class_of(v->kernel, v->key, step.phases[i].push,
+                                                    step.phases[i].kernel->spec + SL_SPEC_FIRST);
         if (is_done(r, &of) || sl_tuning_candidates(&of, r->caps, NULL, 0) < 2) continue;
         if (!r->t->force && sl_tuning_find(r->tuning, &of)) {
             r->result->known++;

@@ -1,4 +1,4 @@
-/* tune.h - measures the choices of shaders/tuning.h on the device itself.
+/* tuner.h - measures the choices of shaders/tuning.h on the device itself.
  *
  * What is measured are phases of real passes: the builder makes the pass with each candidate in turn, and the
  * phases in which the passes differ are recorded and timed on the model's own weights and workspace. So
@@ -6,8 +6,8 @@
  * tuned.
  *
  * Threads: one, the engine's. */
-#ifndef SL_RUNTIME_TUNE_TUNE_H
-#define SL_RUNTIME_TUNE_TUNE_H
+#ifndef SL_RUNTIME_TUNE_TUNER_H
+#define SL_RUNTIME_TUNE_TUNER_H
 
 #include "runtime/step/builder.h"
 #include "shaders/tuning.h"

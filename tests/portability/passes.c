@@ -18,6 +18,7 @@ typedef struct visitor {
     sl_kernel_set *set;
     pass_phase_fn visit;
     void *user;
+    bool int8; /* activations of decode steps */
     char model[64];
 } visitor;
 
@@ -28,7 +29,7 @@ static const sl_shape shapes[] = {
     {.n_tokens = 8, .n_outputs = 8, .output = SL_OUTPUT_GREEDY, .apart = true},
     {.n_tokens = 16, .n_outputs = 16, .output = SL_OUTPUT_GREEDY, .apart = true},
     {.n_tokens = 64, .n_outputs = 64, .output = SL_OUTPUT_GREEDY, .apart = true},
-    {.n_tokens = 512, .n_outputs = 1, .output = SL_OUTPUT_GREEDY, .prefill = true},
+    {.n_tokens = 512, .n_outputs = 1, .output = SL_OUTPUT_GREEDY, .gather = true, .prefill = true},
 };
 
 static void visit_pass(visitor *v, const sl_layout *layout, const sl_shape *shape)
@@ -54,12 +55,19 @@ static void visit_model(visitor *v, const tiny_model *m, const char *type_name)
     paper.layout.attention_step = true;
     for (size_t i = 0; i < SL_COUNTOF(shapes); i++)
         visit_pass(v, &paper.layout, &shapes[i]);
+    paper.layout.fused_decode = true; /* int8 activations: by default where they are fast */
+    for (size_t i = 0; i < SL_COUNTOF(shapes) && v->int8; i++)
+        if (!shapes[i].prefill) visit_pass(v, &paper.layout, &shapes[i]);
     sl_paper_model_close(&paper);
 }
 
 void passes_visit(sl_device *device, sl_kernel_set *set, const char *types, pass_phase_fn visit, void *user)
 {
-    visitor v = {.device = device, .set = set, .visit = visit, .user = user};
+    visitor v = {.device = device,
+                 .set = set,
+                 .visit = visit,
+                 .user = user,
+                 .int8 = sl_caps_have(&sl_device_get_info(device)->caps, SL_CAP_DOT_8_FAST)};
     /* Llama-3-8B, Llama-3.2-1B, Gemma-3-1B, Qwen3-30B-A3B, with a layer or two. */
     tiny_model llama = {"llama", 1, 4096, 32, 8, 128, 14336, 8192, .hole = true};
     const tiny_model llama_small = {"llama",          1,           2048, 32, 8, 64, 8192, 8192, .tied = true,

@@ -192,7 +192,7 @@ static void test_variant(void **state)
         print_message("#   %-44s not for this device: %s\n", t->name, why);
         skip();
     }
-    constants both[2];
+    constants both[2] = {{{0}, 0}};
     const uint32_t count = constants_of(t->variant, both);
     const bool chosen = preferred(c, t->variant);
     uint32_t spilled = 0;

@@ -71,7 +71,7 @@ static sl_tuning_choice choice_of(uint32_t n_out, uint32_t number)
     const sl_variant *v = sl_variants;
     while (v->kernel != SL_K_matmul || strcmp(v->name, "q4_k") != 0)
         v++;
-    return (sl_tuning_choice){sl_shape_class_of(SL_K_matmul, SL_WEIGHT_Q4_K, &push), v, number};
+    return (sl_tuning_choice){sl_shape_class_of(SL_K_matmul, SL_WEIGHT_Q4_K, &push, NULL), v, number};
 }
 
 static void choose(fixture *f, uint32_t n_out, uint32_t number)

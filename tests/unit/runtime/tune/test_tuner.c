@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "runtime/tune/tune.h"
+#include "runtime/tune/tuner.h"
 #include "tests/support/paper_model.h"
 #include "tests/support/test_device.h"
 
