@@ -26,9 +26,10 @@ void sl_steps_differ(const sl_step *a, const sl_step *b, sl_label_set *labels);
 SL_NODISCARD sl_status sl_step_part(const sl_step *step, const sl_label_set *labels, uint32_t layers,
                                     sl_step *out, sl_diag *diag);
 
-/* Fills the batch buffer for passes of this shape and runs one, so that what kernels choose their addresses
- * by (ids of experts) is as usual. `first`: the device is loaded long enough to reach its clock. */
-SL_NODISCARD sl_status sl_tuner_prepare(const sl_tuner *tuner, const sl_shape *shape, bool first,
+/* Fills the batch buffer for passes of this shape and runs them for at least load_ns: once, so that what
+ * kernels choose their addresses by (ids of experts) is as usual, and on a GPU long enough for its clock to
+ * come back. */
+SL_NODISCARD sl_status sl_tuner_prepare(const sl_tuner *tuner, const sl_shape *shape, uint64_t load_ns,
                                         sl_diag *diag);
 
 /* How many layers' worth of a part of one layer makes a time that can be measured. */

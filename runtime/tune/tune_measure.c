@@ -10,9 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WARM_NS      500000000ull /* a GPU that idled needs about 200 ms of load to reach its clock */
-#define PART_SECONDS 0.003        /* long against the cost of a submission, some 30 us */
-#define SLOW_SECONDS 0.05         /* from here on fewer rounds do: nothing is lost in the clock's noise */
+#define PART_SECONDS 0.003 /* long against the cost of a submission, some 30 us */
+#define SLOW_SECONDS 0.05  /* from here on fewer rounds do: nothing is lost in the clock's noise */
 #define ROUNDS       7u
 #define ROUNDS_SLOW  3u
 #define DEPTH_TOKENS 1024u /* keys that a decode step reads */
@@ -118,7 +117,7 @@ static void fill_batch(const sl_tuner *t, const sl_shape *shape)
 
 /* With streamed weights nothing is run: the ring holds anything, and experts chosen by it could be any
  * number. */
-sl_status sl_tuner_prepare(const sl_tuner *tuner, const sl_shape *shape, bool first, sl_diag *diag)
+sl_status sl_tuner_prepare(const sl_tuner *tuner, const sl_shape *shape, uint64_t load_ns, sl_diag *diag)
 {
     const bool cpu = sl_device_get_info(tuner->device)->type == SL_DEVICE_CPU;
     sl_semaphore *done = NULL;
@@ -135,7 +134,7 @@ sl_status sl_tuner_prepare(const sl_tuner *tuner, const sl_shape *shape, bool fi
     const uint64_t begin = sl_now_ns();
     do {
         SL_TRY(run_once(tuner->device, done, &value, &recording, &seconds, diag));
-    } while (first && !cpu && sl_now_ns() - begin < WARM_NS);
+    } while (!cpu && sl_now_ns() - begin < load_ns);
 cleanup:
     if (st != SL_OK) sl_settle(tuner->device);
     sl_recording_clear(&recording);

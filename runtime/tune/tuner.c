@@ -15,6 +15,11 @@
 /* By how much a candidate must be faster than the default: less is noise, and another run would choose
  * otherwise. */
 #define WORTHWHILE 0.98
+/* Of a budget: until then kernels are compiled. */
+#define COMPILE_SHARE 0.6
+/* Load before timings. */
+#define LOAD_NS_MIN 100000000ull
+#define LOAD_NS_MAX 1000000000ull
 /* Of the progress: the passes, before the switch points. */
 #define SHAPES_PART    0.9
 #define PROGRESS_STEPS 10000u
@@ -233,12 +238,50 @@ static void progress_to(const run *r, double done)
     if (r->t->progress) r->t->progress(r->t->user, (uint64_t)(done * PROGRESS_STEPS), PROGRESS_STEPS);
 }
 
+/* Makes the kernels of all candidates of a class: the kernel set keeps them. */
+static sl_status compile_class(run *r, const sl_shape *shape, const sl_shape_class *of)
+{
+    sl_tuning_choice candidates[CANDIDATES_MAX];
+    trial trials[CANDIDATES_MAX] = {0};
+    uint32_t count = SL_MIN(sl_tuning_candidates(of, r->caps, candidates, CANDIDATES_MAX), CANDIDATES_MAX);
+    uint32_t trial_count = 0;
+    const sl_tuning_choice *found = sl_tuning_find(r->tuning, of);
+    const sl_tuning_choice before = found ? *found : (sl_tuning_choice){.of = *of};
+    sl_status st = build_trials(r, shape, candidates, count, trials, &trial_count);
+    clear_trials(trials, trial_count);
+    if (!found)
+        sl_tuning_unset(r->tuning, of);
+    else if (st == SL_OK)
+        st = sl_tuning_set(r->tuning, &before, r->diag);
+    return st;
+}
+
+/* All kernels are made before the first is timed, and then the device is loaded for as long as that took: a
+ * GPU that waits for a compiler lowers its clock. */
+static sl_status compile_pass(run *r, const sl_shape *shape, const sl_shape_class *classes, uint32_t *count)
+{
+    const uint64_t begin = sl_now_ns();
+    uint32_t i = 0;
+    sl_status st = SL_OK;
+    for (; i < *count && st == SL_OK; i++) {
+        if (r->t->budget_ns && (double)(sl_now_ns() - r->begin_ns) > COMPILE_SHARE * (double)r->t->budget_ns)
+            break;
+        st = compile_class(r, shape, &classes[i]);
+    }
+    r->result->left += *count - i;
+    *count = i;
+    if (st != SL_OK || r->t->measure) return st;
+    const uint64_t took = sl_now_ns() - begin;
+    return sl_tuner_prepare(r->t, shape, SL_MIN(took + LOAD_NS_MIN, LOAD_NS_MAX), r->diag);
+}
+
 static sl_status tune_pass(run *r, const sl_shape *shape, span of)
 {
     sl_shape_class *classes = NULL;
     uint32_t count = 0;
     sl_status st;
     SL_TRY(collect(r, shape, &classes, &count));
+    if (count) SL_TRY(compile_pass(r, shape, classes, &count));
     for (uint32_t i = 0; i < count; i++) {
         if (out_of_time(r)) {
             r->result->left += count - i;
@@ -282,6 +325,7 @@ static sl_status time_rungs(run *r, const sl_shape *shape, uint32_t type, double
         sl_tuning_force(r->tuning, type, shape->n_tokens, rung);
         SL_TRY(sl_step_build(r->t->layout, r->t->kernels, shape, &trials[count - 1].step, r->diag));
     }
+    if (count && !r->t->measure) SL_TRY(sl_tuner_prepare(r->t, shape, LOAD_NS_MIN, r->diag));
     if (count) SL_TRY(time_trials(r, trials, count, times, &differ));
     for (uint32_t i = 0; i < count; i++)
         seconds[trials[i].candidate] = differ ? times[i] : 1; /* the same: any will do */
@@ -386,7 +430,6 @@ sl_status sl_tuner_run(const sl_tuner *tuner, const sl_shape *shapes, uint32_t s
     sl_status st = SL_OK;
     for (uint32_t i = 0; i < shape_count; i++) {
         const bool several = !shapes[i].prefill && shapes[i].n_tokens > 1;
-        if (!tuner->measure) SL_TRY(sl_tuner_prepare(tuner, &shapes[i], i == 0, diag));
         const span of = {SHAPES_PART * i / shape_count, SHAPES_PART * (i + 1) / shape_count};
         SL_TRY(tuner->switches && several ? tune_rungs(&r, &shapes[i], of) : tune_pass(&r, &shapes[i], of));
     }
