@@ -89,6 +89,13 @@ static const struct {
     [SL_K_matvec_fused] = {FUSED, 2, {4, 8, 16, 32, 64}},
     [SL_K_matvec_gated] = {FUSED, 2, {4, 8, 16, 32, 64}},
 #undef FUSED
+#define EXPERTS                                                                                              \
+    {                                                                                                        \
+        PUSH(moe_fused, n_out), SPEC(SL_FUSED_N_K), PUSH(moe_fused, n_tokens), SPEC(SL_FUSED_INPUT)          \
+    }
+    [SL_K_moe_gated] = {EXPERTS, 2, {4, 8, 16, 32, 64}},
+    [SL_K_moe_down] = {EXPERTS, 2, {4, 8, 16, 32, 64}},
+#undef EXPERTS
     [SL_K_rms_norm] = {{PUSH(rms_norm, n), PUSH(rms_norm, rows)}, 1, {0}},
     [SL_K_act_mul] = {{PUSH(act_mul, n), PUSH(act_mul, rows)}, 1, {0}},
     /* The number: key splits. */

@@ -102,10 +102,10 @@ static sl_status prepare(sl_builder *b, const char *label, const operand *from, 
 
 /* Rows of weights that a workgroup makes: enough to pay for its copy of the input, few enough to spread over
  * a wide device. Q8 output comes in blocks of 32. */
-static uint32_t rows_group(const sl_builder *b, sl_kernel_id kernel, const sl_model_tensor *t, bool blocks,
-                           const struct sl_push_matvec_fused *push, const uint32_t *spec)
+static uint32_t rows_group(const sl_builder *b, sl_kernel_id kernel, const sl_model_tensor *t, uint64_t n_out,
+                           bool blocks, const void *push, const uint32_t *spec)
 {
-    const uint32_t rows = blocks || push->n_out > 8192 ? 32 : push->n_out > 2048 ? 16 : 8;
+    const uint32_t rows = blocks || n_out > 8192 ? 32 : n_out > 2048 ? 16 : 8;
     const uint32_t tuned =
         sl_tuning_number(sl_kernel_set_tuning(b->kernels), kernel, (uint32_t)t->file->type, push, spec, rows);
     return blocks && tuned % 32 ? rows : tuned;
@@ -148,7 +148,7 @@ static sl_status emit_part(sl_builder *b, const fused_product *o, uint64_t w, ui
         [SL_FUSED_N_K] = t->n_k,
     };
     const sl_kernel_id kernel = o->w2 ? SL_K_matvec_gated : SL_K_matvec_fused;
-    spec[SL_FUSED_ROWS_GROUP] = rows_group(b, kernel, t, o->format == SL_ROWS_Q8, &push, spec);
+    spec[SL_FUSED_ROWS_GROUP] = rows_group(b, kernel, t, count, o->format == SL_ROWS_Q8, &push, spec);
     sl_phase *p;
     sl_status st = sl_build_phase(b, o->label, kernel, (uint32_t)t->file->type, spec, SL_FUSED_COUNT, &push,
                                   sizeof push, &p);
@@ -299,14 +299,14 @@ static sl_status emit_experts(sl_builder *b, const char *label, sl_kernel_id ker
         .weight_type = (uint32_t)t->file->type,
         .eps = b->h->norm_eps,
     };
-    const uint32_t spec[SL_FUSED_COUNT] = {
+    uint32_t spec[SL_FUSED_COUNT] = {
         [SL_FUSED_COLUMNS] = 1,
         [SL_FUSED_INPUT] = in->input,
         [SL_FUSED_OUTPUT] = format,
         [SL_FUSED_ACT] = b->m->arch->activation == SL_ACTIVATION_GELU ? SL_ACT_GELU : SL_ACT_SILU,
         [SL_FUSED_N_K] = down ? n_used * t->n_k : t->n_k,
-        [SL_FUSED_ROWS_GROUP] = down ? rows_group(t->n_out, false) : 32,
     };
+    spec[SL_FUSED_ROWS_GROUP] = rows_group(b, kernel, t, t->n_out, !down, &push, spec);
     sl_phase *p;
     sl_status st = sl_build_phase(b, label, kernel, (uint32_t)t->file->type, spec, SL_FUSED_COUNT, &push,
                                   sizeof push, &p);

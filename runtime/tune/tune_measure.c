@@ -60,7 +60,7 @@ sl_status sl_tuner_time(const sl_tuner *tuner, const sl_step *const *steps, uint
     SL_TRY(sl_semaphore_create(device, 0, &done, diag));
     for (uint32_t i = 0; i < count; i++) {
         double seconds;
-        SL_TRY(sl_record(device, steps[i], 0, NULL, &recordings[i], diag));
+        SL_TRY(sl_record(device, steps[i], 0, NULL, SL_TIMING_NONE, &recordings[i], diag));
         SL_TRY(run_once(device, done, &value, &recordings[i], &seconds, diag)); /* warms caches */
         slowest = SL_MAX(slowest, seconds);
     }
@@ -129,7 +129,7 @@ sl_status sl_tuner_prepare(const sl_tuner *tuner, const sl_shape *shape, uint64_
     fill_batch(tuner, shape);
     if (tuner->layout->plan->stage_count) return SL_OK;
     SL_TRY(sl_step_build(tuner->layout, tuner->kernels, shape, &step, diag));
-    SL_TRY(sl_record(tuner->device, &step, 0, NULL, &recording, diag));
+    SL_TRY(sl_record(tuner->device, &step, 0, NULL, SL_TIMING_NONE, &recording, diag));
     SL_TRY(sl_semaphore_create(tuner->device, 0, &done, diag));
     const uint64_t begin = sl_now_ns();
     do {
