@@ -299,6 +299,7 @@ sl_status sl_engine_profile(sl_engine *engine, const sl_profile_options *options
 {
     sl_profiler p;
     sl_status st = check(engine, options, diag);
+    if (st == SL_OK) st = sl_ahead_drop(engine, diag); /* its program goes with the others, below */
     if (st != SL_OK) return st;
     st = make_profiler(engine, options, &p, diag);
     if (st == SL_OK) st = run_passes(&p, options, diag);
