@@ -19,7 +19,7 @@
 #include "runtime/model/model.h"
 #include "runtime/plan/plan.h"
 #include "runtime/step/builder.h"
-#include "runtime/step/gemm.h"
+#include "runtime/step/gemm_phases.h"
 #include "runtime/step/layout.h"
 #include "runtime/step/record.h"
 #include "runtime/stream/stream.h"

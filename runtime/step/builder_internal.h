@@ -3,7 +3,7 @@
  *   builder.c    layers and the whole pass; where tensors are
  *   decode.c     the products of a decode step, fused with their surroundings
  *   products.c   embeddings, norms, products with weights, activations
- *   gemm.c       products of many tokens in two phases
+ *   gemm_phases.c  products of many tokens in two phases
  *   attention.c  from q, k, v to the attention's output
  *   moe.c        mixture of experts
  *   output.c     from the last layer to a token
@@ -23,7 +23,7 @@ typedef struct sl_builder {
     sl_diag *diag;
     uint32_t layer;         /* current, or SL_NO_LAYER */
     uint32_t stage;         /* latest stage of streamed weights that was needed */
-    uint32_t decoded_group; /* gemm.c: latest group of matrices that was decoded, counted from 1 */
+    uint32_t decoded_group; /* gemm_phases.c: latest group of matrices that was decoded, counted from 1 */
 } sl_builder;
 
 /* Appends a phase of kernel (id, key) with its push block; the caller adds what it reads and writes. */
@@ -56,7 +56,7 @@ sl_status sl_emit_product(sl_builder *b, const sl_product *o);
 /* Products of the same x, of matrices of the layer: by gemm where this pass uses it. x_format: SL_ROWS_*. */
 sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format);
 
-/* gemm.c: does this pass use it; what norms write for products then. */
+/* gemm_phases.c: does this pass use it; what norms write for products then. */
 bool sl_build_gemm(const sl_builder *b);
 uint32_t sl_build_rows_format(const sl_builder *b);
 sl_status sl_emit_gemm_group(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format);

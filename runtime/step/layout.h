@@ -17,8 +17,8 @@
 typedef struct sl_limits {
     uint32_t tokens, outputs, sessions, pages_per_session;
     uint32_t splits;      /* key splits of a decode step of one token */
-    uint32_t gemm_format; /* gemm.h: rows that products of many tokens read; SL_ROWS_F32: they read the file's
-                             blocks */
+    uint32_t gemm_format; /* gemm_phases.h: rows that products of many tokens read; SL_ROWS_F32: they read the
+                             file's blocks */
     uint64_t decoded_bytes[2];
 } sl_limits;
 

@@ -1,8 +1,8 @@
-/* gemm.h - whether a model's products of many tokens run in two phases (weights decoded to rows, then rows
- * times rows), and what that takes.
+/* gemm_phases.h - whether a model's products of many tokens run in two phases (weights decoded to rows, then
+ * rows times rows), and what that takes.
  */
-#ifndef SL_RUNTIME_STEP_GEMM_H
-#define SL_RUNTIME_STEP_GEMM_H
+#ifndef SL_RUNTIME_STEP_GEMM_PHASES_H
+#define SL_RUNTIME_STEP_GEMM_PHASES_H
 
 #include "runtime/step/layout.h"
 

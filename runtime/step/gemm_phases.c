@@ -4,7 +4,7 @@
  *
  * Products that read the same rows form a group. Groups with even numbers use one buffer, the others the
  * other one; a layer has an even number of them. */
-#include "runtime/step/gemm.h"
+#include "runtime/step/gemm_phases.h"
 
 #include "runtime/step/builder_internal.h"
 
