@@ -82,6 +82,7 @@ layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Arr
 
 shared vec4 rows[(HEADS + 2u) * ROW]; // queries, the new key, the new value; later results
 shared vec4 exchange[EXCHANGED];
+shared uvec4 fresh[2u * PIECES];      // the new key and value as in the cache
 shared vec2 states[SUBGROUPS * HEADS]; // (maximum, sum of weights) of subgroups
 shared uint arrived;
 
@@ -172,32 +173,56 @@ void begin_sums(uint count)
 vec4 low_half(uvec4 piece) { return vec4(unpackHalf2x16(piece.x), unpackHalf2x16(piece.y)); }
 vec4 high_half(uvec4 piece) { return vec4(unpackHalf2x16(piece.z), unpackHalf2x16(piece.w)); }
 
-// Piece i of key `first + u * STREAMS + stream`'s row within a page; beyond the ends, of the last key that is there.
-uint piece_at(uint first, uint u, uint i)
+// Where the lane's pieces of the keys from `first` on begin, in a page of the cache. A step lies within a page, so that all
+// of it may be loaded; what stands in slots that are not keys has no say.
+uvec2 pieces_of(uvec2 page, uint first) { return offset(page, ((first % PAGE + stream) * PIECES + first_piece) * 16u); }
+
+// A lane behind the end of the row takes the last piece again.
+uint piece_at(uint u, uint i)
 {
-    const uint key = clamp(first + u * STREAMS + stream, keys.x, keys.y - 1u);
-    return key % PAGE * PIECES + min(i * LANES + first_piece, PIECES - 1u);
+    const uint at = u * STREAMS * PIECES + i * LANES;
+    return (i + 1u) * LANES <= PIECES ? at : min(at, u * STREAMS * PIECES + PIECES - 1u - first_piece);
 }
 
-void load_keys(uint first, uvec2 page)
-{
-    [[unroll]] for (uint u = 0u; u < U; u++)
-        [[unroll]] for (uint i = 0u; i < P; i++) key_data[u * P + i] = Rows(page).at[piece_at(first, u, i)];
-}
-
-void load_values(uint first, uvec2 page)
+void load_keys(uvec2 from)
 {
     [[unroll]] for (uint u = 0u; u < U; u++)
-        [[unroll]] for (uint i = 0u; i < P; i++) value_data[u * P + i] = Rows(page).at[piece_at(first, u, i)];
+        [[unroll]] for (uint i = 0u; i < P; i++) key_data[u * P + i] = Rows(from).at[piece_at(u, i)];
 }
 
-// The lane's pieces of the new key or value, as a step's first key or value and, from the first stream, in the cache.
-#define TAKE_NEW(data, row, store, page)                                                                               \
+void load_values(uvec2 from)
+{
+    [[unroll]] for (uint u = 0u; u < U; u++)
+        [[unroll]] for (uint i = 0u; i < P; i++) value_data[u * P + i] = Rows(from).at[piece_at(u, i)];
+}
+
+// Zeros for values of a step that are not there: in their place may be anything.
+void clear_unseen(uint first)
+{
+    [[unroll]] for (uint u = 0u; u < U; u++) {
+        const uint key = first + u * STREAMS + stream;
+        const bool seen = key >= keys.x && key < keys.y;
+        [[unroll]] for (uint i = 0u; i < P; i++)
+            value_data[u * P + i] = seen ? value_data[u * P + i] : uvec4(0u);
+    }
+}
+
+// The new key and value as f16 to `fresh` and into the cache, whose rows are k_row and v_row.
+void pack_new(bool store, uvec2 k_row, uvec2 v_row)
+{
+    [[dont_unroll]] for (uint i = lane; i < D; i += WORKGROUP) { // pairs of elements of both
+        const vec4 four = rows[NEW_KEY * ROW + i / 2u]; // the rows stand one behind the other
+        const uint packed = half_pair(floatBitsToUint(i % 2u == 0u ? four.xy : four.zw));
+        fresh[i / 4u][i % 4u] = packed;
+        if (store) U32(i < D / 2u ? k_row : v_row).at[i % (D / 2u)] = packed;
+    }
+}
+
+// The lane's pieces of the new key and value, for a step of their own.
+#define TAKE_NEW(data, begin)                                                                                          \
     [[unroll]] for (uint i = 0u; i < P; i++) {                                                                         \
-        const uint piece = min(i * LANES + first_piece, PIECES - 1u), at = (row) * ROW + piece * 2u;                   \
-        data[i] = half_piece(floatBitsToUint(rows[at]), floatBitsToUint(rows[at + 1u]));                               \
-        if (store) U32x4(page).at[piece] = data[i];                                                                    \
-        [[unroll]] for (uint u = 1u; u < U; u++) data[u * P + i] = data[i];                                            \
+        const uvec4 piece = fresh[(begin) + min(i * LANES + first_piece, PIECES - 1u)];                                \
+        [[unroll]] for (uint u = 0u; u < U; u++) data[u * P + i] = piece;                                              \
     }
 
 float product(vec4 a, vec4 b, float c) { return fma(a.x, b.x, fma(a.y, b.y, fma(a.z, b.z, fma(a.w, b.w, c)))); }
@@ -293,29 +318,31 @@ uint find_pages(U32 table, uint i) { return table.at[min(first_of(i + gl_Subgrou
 
 uvec2 rows_of(uvec2 cache, uint page, uint g) { return page_rows(cache, page, g, KV_HEADS, D); }
 
-// Goes through the keys of this subgroup; `with_new`: and the new one, whose rows of the cache are k_row and v_row.
-void attend(U32 table, uint g, uint pages, bool with_new, bool store, uvec2 k_row, uvec2 v_row)
+// Goes through the keys of this subgroup, of which the first are loaded, and, `with_new`, the new one.
+void attend(U32 table, uint g, uint pages, bool with_new)
 {
     const uint steps = step_count(), all = steps + (with_new ? 1u : 0u);
     if (steps == 0u && with_new) {
-        TAKE_NEW(key_data, NEW_KEY, store && stream == 0u, k_row)
-        TAKE_NEW(value_data, NEW_VALUE, store && stream == 0u, v_row)
+        TAKE_NEW(key_data, 0u)
+        TAKE_NEW(value_data, PIECES)
     }
-    for (uint i = 0u; i < all; i++) {
+    [[dont_unroll]] for (uint i = 0u; i < all; i++) {
         float s[SCORES], weights[OWN];
+        const uint first = first_of(i), next = first_of(i + 1u);
         const bool more = i + 1u < steps, last_is_new = !more && i + 1u < all;
         uint page = 0u;
         multiply(s);
         if (more) {
             if ((i + 1u) % SUBGROUP == 0u) pages = find_pages(table, i + 1u);
             page = subgroupShuffle(pages, (i + 1u) % SUBGROUP);
-            load_keys(first_of(i + 1u), rows_of(p.k_cache, page, g));
+            load_keys(pieces_of(rows_of(p.k_cache, page, g), next));
         }
-        if (last_is_new) TAKE_NEW(key_data, NEW_KEY, store && stream == 0u, k_row)
-        weigh(s, first_of(i), i == steps, weights);
+        if (last_is_new) TAKE_NEW(key_data, 0u)
+        weigh(s, first, i == steps, weights);
+        if (i < steps && (first < keys.x || first + STEP > keys.y)) clear_unseen(first);
         add_values(weights);
-        if (more) load_values(first_of(i + 1u), rows_of(p.v_cache, page, g));
-        if (last_is_new) TAKE_NEW(value_data, NEW_VALUE, store && stream == 0u, v_row)
+        if (more) load_values(pieces_of(rows_of(p.v_cache, page, g), next));
+        if (last_is_new) TAKE_NEW(value_data, PIECES)
     }
 }
 
@@ -491,7 +518,7 @@ void main()
     page += split * share;
     keys = uvec2(max(range.x, page * PAGE), min(max(range.y, 1u) - 1u, (page + share) * PAGE));
     U32 table = U32(offset_mul(p.block_table, padding ? 0u : sequence, p.table_stride * 4u));
-    const bool with_new = newest && subgroup == SUBGROUPS - 1u; // which has the fewest other steps
+    const bool with_new = newest && subgroup == SUBGROUPS - 1u; // it has the fewest other steps
     const bool whole = n == 1u && PASSES == 1u;                 // no partial results
 
     for (uint done = 0u; done < GROUP; done += HEADS) {
@@ -501,10 +528,10 @@ void main()
         if (step_count() != 0u) {
             pages = find_pages(table, 0u);
             const uint first_page = subgroupShuffle(pages, 0u);
-            load_keys(first_of(0u), rows_of(p.k_cache, first_page, g));
-            load_values(first_of(0u), rows_of(p.v_cache, first_page, g));
+            load_keys(pieces_of(rows_of(p.k_cache, first_page, g), first_of(0u)));
+            load_values(pieces_of(rows_of(p.v_cache, first_page, g), first_of(0u)));
         }
-        if (with_new) {
+        if (newest) {
             const uint new_page = table.at[position / PAGE], row_bytes = position % PAGE * D * 2u;
             k_row = offset(rows_of(p.k_cache, new_page, g), row_bytes);
             v_row = offset(rows_of(p.v_cache, new_page, g), row_bytes);
@@ -514,7 +541,9 @@ void main()
         prepare_rows(token, count, newest);
         barrier();
         begin_sums(count);
-        attend(table, g, pages, with_new, done == 0u, k_row, v_row);
+        if (newest) pack_new(done == 0u, k_row, v_row);
+        barrier();
+        attend(table, g, pages, with_new);
         merge_subgroups(token, first_head, min(HEADS, GROUP - done), whole, offset(part_of(token, g, split), done * PART * 4u));
         if (whole) put_blocks(token, first_head, HEADS);
     }
