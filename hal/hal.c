@@ -290,7 +290,7 @@ const char *sl_cap_name(uint64_t features)
         "dot8-fast",      "matrix-f16",     "matrix-f16-f16", "matrix-i8",     "matrix2",
         "memory-model",   "transfer-queue", "host-import",    "memory-budget", "calibrated-time",
         "unified-memory", "int64",          "device-mapped",  "scalar-loads",  "kernel-statistics",
-        "matrix-ops",
+        "matrix-ops",     "fragments",
     };
     const unsigned bit = features ? (unsigned)__builtin_ctzll(features) : 64;
     if (bit < SL_COUNTOF(names)) return names[bit];

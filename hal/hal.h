@@ -61,6 +61,10 @@ typedef struct sl_commands sl_commands;
 #define SL_CAP_STATISTICS      (1ull << 24) /* sl_kernel_statistics, on a device opened for it */
 #define SL_CAP_MATRIX_OPS                                                                                    \
     (1ull << 25) /* NV cooperative matrix 2, subgroup scope: reductions, conversions, ... */
+/* Invocations of a subgroup of 32 hold the elements of a 16x16 f16 matrix A as PTX lays out mma.m16n8k16:
+ * invocation i, with g = i / 4 and c = i % 4, in this order (g, 2c), (g, 2c + 1), (g, 2c + 8), (g, 2c + 9),
+ * and the same of row g + 8. */
+#define SL_CAP_MATRIX_FRAGMENTS (1ull << 26)
 
 typedef enum sl_device_type {
     SL_DEVICE_DISCRETE,

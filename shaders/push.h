@@ -127,6 +127,15 @@ struct sl_push_gemm {
     uint32_t n_out, n_k, n_tokens, y_stride, act, format;
 };
 
+/* As matmul, for some tokens (9 to 64, say), each weight read once for as many as the variant's tile has. x
+ * is rows of SL_ROWS_F16 at a multiple of 16 bytes, x_stride a multiple of 8. n_splits workgroups share a
+ * tile of rows, each a part of k. With n_splits > 1, T tiles of tile_x rows and tile_y tokens: partial is
+ * room for T * n_splits * tile_x * tile_y floats, arrived T u32 that are 0 before and after. */
+struct sl_push_matmul_skinny {
+    sl_addr w, x, y, bias, add, partial, arrived;
+    uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes, weight_type, n_splits;
+};
+
 /* Rotates the first rot_dim of each head of x[t][h][:] (heads contiguous, tokens token_stride apart) in
  * place. mode 0: pairs (2i, 2i+1); mode 1 (neox): pairs (i, i + rot_dim/2). theta_i = position *
  * freq_base^(-2i/rot_dim) / factors[i] (factors[rot_dim/2], 0: ones), then YaRN: interpolated = freq_scale *
@@ -179,8 +188,8 @@ struct sl_push_attention_combine {
  * cache, the new key included. y[t][H * D] in the format of SL_STEP_FORMAT (Q8: D a multiple of 32), zeros
  * for padding tokens. The keys are cut into as many splits as their number deserves, at most n_splits <=
  * SL_STEP_SPLITS_MAX. partial: room for T * n_splits * H * (D + 4) floats, where n_splits > 1 or H / G > 8.
- * arrivals[T][G] (u32): zeros before and after. Key: head size. All addresses but the norms' are of multiples of 16 bytes,
- * and strides multiples of 4. */
+ * arrivals[T][G] (u32): zeros before and after. Key: head size. All addresses but the norms' are of multiples
+ * of 16 bytes, and strides multiples of 4. */
 struct sl_push_attention_step {
     sl_addr q, k, v, q_norm, k_norm, rope, k_cache, v_cache, block_table, positions, sequences, y, partial,
         arrivals;
@@ -268,8 +277,8 @@ struct sl_push_sample {
     uint32_t k, rows;
 };
 
-/* The batch of the next decode step from the result of the last: tokens[i] = next[i]; positions[i] + 1, but for
- * SL_NO_POSITION; params[i].counter + 1 (params: struct sl_sample_params). i < rows. */
+/* The batch of the next decode step from the result of the last: tokens[i] = next[i]; positions[i] + 1, but
+ * for SL_NO_POSITION; params[i].counter + 1 (params: struct sl_sample_params). i < rows. */
 struct sl_push_advance {
     sl_addr next, tokens, positions, params;
     uint32_t rows;
@@ -313,6 +322,28 @@ struct sl_push_moe_fused {
     sl_addr w, w2, x, norm, y, add, ids, weights;
     uint32_t n_out, n_k, n_used, n_tokens, n_experts, x_stride, y_stride, row_bytes, weight_type;
     float eps;
+};
+
+/* Sorts (token, slot) items by their expert, so that the items of one stand together: items[] (u32) holds the
+ * numbers token * n_used + slot, those of an expert in ascending order, experts one after another; tiles[]
+ * (struct sl_moe_tile) cuts each expert's share into tiles of at most `tile` items, and ends in tiles of
+ * count 0 up to SL_MOE_TILES(...). Items of ids that are no expert are left out. n_experts <= 1024. */
+struct sl_moe_tile {
+    uint32_t expert, first, count, reserved; /* items[first] .. items[first + count - 1] */
+};
+/* Tiles that there can be. */
+#define SL_MOE_TILES(n_experts, n_items, tile) ((n_experts) + (n_items) / (tile))
+struct sl_push_moe_group {
+    sl_addr ids, items, tiles;
+    uint32_t n_experts, n_items, tile;
+};
+
+/* y[i][r] = w[expert of i][r] . x[x_per_slot ? i : i / n_used] for the items i of the first n_tiles tiles of
+ * moe_group, made with the tile_y of the variant. w as in moe_matvec, x and its stride as in matmul_skinny, y
+ * contiguous. Key: weight type. */
+struct sl_push_moe_matmul {
+    sl_addr w, x, y, items, tiles;
+    uint32_t n_out, n_k, n_used, n_tiles, x_stride, x_per_slot, row_bytes, weight_type;
 };
 
 /* y[t][:] = add[t][:] + sum_s weights[t][s] * x[t][s][:]; add may be 0 or y. x contiguous. */

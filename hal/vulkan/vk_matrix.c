@@ -126,6 +126,9 @@ sl_status sl_vk_probe_matrix(const sl_vk_instance *instance, sl_vk_probe *probe,
     }
     for (uint32_t i = 0; list && i < count; i++)
         add_shape(&probe->info.caps, &list[i]);
+    /* No query tells where elements lie; the tests of kernels that rely on it do. */
+    if (driver == VK_DRIVER_ID_NVIDIA_PROPRIETARY && sl_caps_have(&probe->info.caps, SL_CAP_MATRIX_F16))
+        probe->info.caps.features |= SL_CAP_MATRIX_FRAGMENTS;
     probe->wanted.matrix.cooperativeMatrix = VK_TRUE;
     probe_matrix2(probe, have);
 cleanup:

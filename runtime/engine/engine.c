@@ -249,6 +249,7 @@ static sl_status set_limits(sl_engine *e, sl_diag *diag)
         .splits = SL_MIN(SL_MAX(splits, 1), SL_SPLITS_MAX),
     };
     choose_gemm(e);
+    sl_limits_few_columns(&e->limits, &e->model, &info->caps, sl_engine_hooks.few_columns_on_cpus);
     return SL_OK;
 }
 

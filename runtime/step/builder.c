@@ -139,24 +139,28 @@ static sl_status emit_dense(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const uint32_t t = b->shape->n_tokens;
-    const bool gemm = sl_build_gemm(b);
+    const bool gemm = sl_build_gemm(b), few = sl_build_few(b, t);
+    const uint32_t inner = gemm || few ? SL_ROWS_F16 : SL_ROWS_F32; /* what down reads */
     const sl_product gate_up[] = {
         {"ffn_gate", sl_build_tensor(b, SL_PART_GATE), w->h, w->gate, t, false},
         {"ffn_up", sl_build_tensor(b, SL_PART_UP), w->h, w->up, t, false},
     };
-    const sl_product down = {
-        "ffn_down", sl_build_tensor(b, SL_PART_DOWN), gemm ? w->act : w->gate, sl_build_half_block_target(b),
-        t,          !b->m->arch->post_norms};
+    const sl_product down = {"ffn_down",
+                             sl_build_tensor(b, SL_PART_DOWN),
+                             inner == SL_ROWS_F16 ? w->act : w->gate,
+                             sl_build_half_block_target(b),
+                             t,
+                             !b->m->arch->post_norms};
     sl_status st;
     if (sl_decode_fused(b)) return sl_emit_decode_dense(b);
     SL_TRY(emit_ffn_norm(b));
     if (gemm) {
         SL_TRY(sl_emit_gemm_gated(b, w->h, sl_build_rows_format(b)));
     } else {
-        SL_TRY(sl_emit_products(b, gate_up, 2, SL_ROWS_F32));
-        SL_TRY(sl_emit_act_mul(b, t, b->h->n_ff, SL_ROWS_F32));
+        SL_TRY(sl_emit_products(b, gate_up, 2, inner));
+        SL_TRY(sl_emit_act_mul(b, t, b->h->n_ff, inner));
     }
-    SL_TRY(sl_emit_products(b, &down, 1, gemm ? SL_ROWS_F16 : SL_ROWS_F32));
+    SL_TRY(sl_emit_products(b, &down, 1, inner));
 cleanup:
     return st;
 }

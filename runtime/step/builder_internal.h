@@ -23,6 +23,7 @@ typedef struct sl_builder {
     sl_diag *diag;
     uint32_t layer;         /* current, or SL_NO_LAYER */
     uint32_t stage;         /* latest stage of streamed weights that was needed */
+    uint32_t few;           /* products of few columns so far */
     uint32_t decoded_group; /* gemm_phases.c: latest group of matrices that was decoded, counted from 1 */
 } sl_builder;
 
@@ -52,7 +53,12 @@ typedef struct sl_product {
     bool add; /* y += */
 } sl_product;
 
-sl_status sl_emit_product(sl_builder *b, const sl_product *o);
+/* Does the device have kernels of its own for so many columns; they read rows of F16. */
+bool sl_build_few(const sl_builder *b, uint32_t n_tokens);
+/* x_format: SL_ROWS_*, F16 only where sl_build_few says so. */
+sl_status sl_emit_product(sl_builder *b, const sl_product *o, uint32_t x_format);
+/* Rows of x (f32) as f16 in work.halves. */
+sl_status sl_emit_halves(sl_builder *b, sl_range x, uint32_t rows, uint32_t n);
 /* Products of the same x, of matrices of the layer: by gemm where this pass uses it. x_format: SL_ROWS_*. */
 sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format);
 

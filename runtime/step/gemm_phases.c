@@ -183,7 +183,9 @@ bool sl_build_gemm(const sl_builder *b)
 
 uint32_t sl_build_rows_format(const sl_builder *b)
 {
-    return sl_build_gemm(b) && b->l->limits.gemm_format == SL_ROWS_F16 ? SL_ROWS_F16 : SL_ROWS_F32;
+    const bool halves =
+        sl_build_gemm(b) ? b->l->limits.gemm_format == SL_ROWS_F16 : sl_build_few(b, b->shape->n_tokens);
+    return halves ? SL_ROWS_F16 : SL_ROWS_F32;
 }
 
 static sl_range rows_range(sl_range whole, uint32_t format, uint64_t rows, uint64_t n)

@@ -1,11 +1,24 @@
 #include "runtime/step/layout.h"
 
 #include "hal/base/checked.h"
+#include "shaders/matmul/skinny.h"
 
 static uint64_t place(sl_range *range, uint64_t at, uint64_t elements, uint64_t element_bytes)
 {
     *range = (sl_range){at, at + elements * element_bytes};
     return sl_align_up(range->end, 256);
+}
+
+void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_device_caps *caps, bool on_cpus)
+{
+    const sl_hparams *h = &model->h;
+    limits->few_partial_bytes = limits->few_arrived = 0;
+    /* What the kernels that make rows of f16 ask for. */
+    const bool rows_fit = h->n_embd % 32 == 0 && h->n_ff % 32 == 0 && h->n_expert_ff % 32 == 0 &&
+                          h->n_heads * h->head_dim % 32 == 0;
+    const bool cpu = sl_caps_have(caps, SL_CAP_SCALAR_LOADS) && !on_cpus;
+    if (rows_fit && !cpu && !sl_caps_have(caps, SL_CAP_HOST_FN))
+        sl_skinny_room(caps, &limits->few_partial_bytes, &limits->few_arrived);
 }
 
 /* Sizes are products of figures that hparams.c has bounded: they fit 64 bits. */
@@ -35,13 +48,23 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     const bool gemm = limits->gemm_format != SL_ROWS_F32;
     /* An element takes 2 bytes at most, and so a row of 16 and more elements with its scale, too. */
     at = place(&w->operand, at, gemm ? t * SL_MAX(SL_MAX(q, h->n_embd), h->n_ff) : 0, 2);
-    at = place(&w->act, at, gemm ? t * h->n_ff : 0, 2);
+    at = place(&w->act, at, limits->few_arrived ? t * ff : gemm ? t * h->n_ff : 0, 2);
     at = place(&w->decoded_even, at, limits->decoded_bytes[0], 1);
     at = place(&w->decoded_odd, at, limits->decoded_bytes[1], 1);
     at = place(&w->router, at, t * h->n_experts, 4);
     at = place(&w->route_ids, at, t * h->n_used, 4);
     at = place(&w->route_weights, at, t * h->n_used, 4);
     at = place(&w->expert_out, at, t * h->n_used * h->n_embd, 4);
+    const bool halves = limits->few_arrived != 0;
+    const uint64_t items = halves ? t * h->n_used : 0;
+    at = place(&w->moe_items, at, items, 4);
+    at = place(&w->moe_tiles, at, items ? SL_MOE_TILES(h->n_experts, items, SL_MOE_TILE_MIN) : 0,
+               sizeof(struct sl_moe_tile));
+    /* Of experts, rows of any number of tokens. */
+    const uint64_t few = h->n_experts ? t : SL_MIN(t, SL_FEW_COLUMNS_MAX);
+    at = place(&w->halves, at, halves ? few * SL_MAX(q, h->n_embd) : 0, 2);
+    at = place(&w->few_partial, at, SL_FEW_AT_ONCE * limits->few_partial_bytes, 1);
+    at = place(&w->few_arrived, at, SL_FEW_AT_ONCE * (uint64_t)limits->few_arrived, 4);
     at = place(&w->out_x, at, o * h->n_embd, 4);
     at = place(&w->out_h, at, o * h->n_embd, 4);
     at = place(&w->logits, at, o * h->n_vocab, 4);

@@ -13,6 +13,12 @@
 #define SL_PENALTY_ENTRIES_MAX 64u
 #define SL_SPLITS_MAX          64u
 
+/* Products of 9 to 64 columns have kernels of their own where the device has matrix units; so many of them
+ * may run without a barrier between them. */
+#define SL_FEW_COLUMNS_MAX 64u
+#define SL_FEW_AT_ONCE     3u
+#define SL_MOE_TILE_MIN    16u /* items of a tile of moe_matmul, at least */
+
 /* The largest pass. */
 typedef struct sl_limits {
     uint32_t tokens, outputs, sessions, pages_per_session;
@@ -20,6 +26,9 @@ typedef struct sl_limits {
     uint32_t gemm_format; /* gemm_phases.h: rows that products of many tokens read; SL_ROWS_F32: they read the
                              file's blocks */
     uint64_t decoded_bytes[2];
+    /* Of products of few columns (sl_limits_few_columns); zeros where the device has none. */
+    uint64_t few_partial_bytes;
+    uint32_t few_arrived;
 } sl_limits;
 
 /* Ranges in the workspace. [T] tokens, [O] outputs. f32 unless said otherwise. */
@@ -39,13 +48,18 @@ typedef struct sl_limits {
     X(up)           /* the same */                                                                           \
     X(operand)      /* [T][the longest row] activations in limits.gemm_format, where their producer writes   \
                        another */                                                                            \
-    X(act)          /* [T][n_ff] f16: activated gate times up, for gemm */                                   \
+    X(act)          /* f16 as gate: activated gate times up, for matrix units */                             \
     X(decoded_even) /* limits.decoded_bytes: weights in limits.gemm_format */                                \
     X(decoded_odd)                                                                                           \
     X(router)        /* [T][n_experts] */                                                                    \
     X(route_ids)     /* [T][n_used] u32 */                                                                   \
     X(route_weights) /* [T][n_used] */                                                                       \
     X(expert_out)    /* [T][n_used][n_embd] */                                                               \
+    X(moe_items)     /* [T * n_used] u32: items by expert (moe_group) */                                     \
+    X(moe_tiles)     /* struct sl_moe_tile: and tiles of them */                                             \
+    X(halves)        /* f16: inputs of products of few columns that no kernel makes as such */               \
+    X(few_partial)   /* sums of parts of such products, of several that may run at once */                   \
+    X(few_arrived)   /* u32: parts that are there; zeros between products */                                 \
     X(out_x)         /* [O][n_embd] rows that logits are wanted of */                                        \
     X(out_h)         /* [O][n_embd] and their final norm */                                                  \
     X(logits)        /* [O][n_vocab] */                                                                      \
@@ -79,6 +93,11 @@ typedef struct sl_batch {
     SL_BATCH_FIELDS(X)
 #undef X
 } sl_batch;
+
+/* Sets the limits of products of few columns: what a device with matrix units needs for them. on_cpus: also
+ * for a CPU behind Vulkan, which has faster ways. */
+void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_device_caps *caps,
+                           bool on_cpus);
 
 /* Ranges from address `base` on; give 0 to learn the size. Returns the end. Every range is aligned to 256
  * bytes. */

@@ -7,6 +7,7 @@ sl_status sl_emit_logits(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const uint32_t n = b->h->n_embd, rows = b->shape->n_outputs;
+    const uint32_t format = sl_build_few(b, rows) ? SL_ROWS_F16 : SL_ROWS_F32;
     const struct sl_push_copy_rows push = {
         .x = w->x.begin,
         .index = b->l->batch.out_index.begin,
@@ -27,8 +28,8 @@ sl_status sl_emit_logits(sl_builder *b)
     sl_phase_writes(p, sl_build_rows_of(w->out_x, rows, n));
     if (fused) return sl_emit_decode_logits(b, w->out_x, rows);
     SL_TRY(sl_emit_norm(b, &(sl_norm){"output_norm", sl_build_tensor(b, SL_PART_OUTPUT_NORM), w->out_x,
-                                      w->out_h, none, n, rows, SL_ROWS_F32}));
-    SL_TRY(sl_emit_product(b, &(sl_product){"output", out, w->out_h, w->logits, rows, false}));
+                                      w->out_h, none, n, rows, format}));
+    SL_TRY(sl_emit_product(b, &(sl_product){"output", out, w->out_h, w->logits, rows, false}, format));
 cleanup:
     return st;
 }

@@ -2,18 +2,42 @@
 #include "runtime/step/builder_internal.h"
 
 #include "hal/base/checked.h"
+#include "shaders/matmul/skinny.h"
 #include "shaders/tuning.h"
 
-static sl_status emit_product_rows(sl_builder *b, const sl_product *o, uint64_t w, uint32_t row,
-                                   uint32_t rows)
+bool sl_build_few(const sl_builder *b, uint32_t n_tokens)
+{
+    return b->l->limits.few_arrived && n_tokens > SL_MATVEC_COLUMNS_MAX && n_tokens <= SL_FEW_COLUMNS_MAX;
+}
+
+/* Rows row .. row + rows - 1 of a tensor, at `w`. */
+typedef struct part_of_product {
+    uint64_t w;
+    uint32_t row, rows;
+} part_of_product;
+
+static void note_product(sl_phase *p, const sl_product *o, const part_of_product *part)
 {
     const sl_model_tensor *t = o->w;
+    const sl_range y = {o->y.begin + (uint64_t)part->row * 4,
+                        o->y.begin + ((uint64_t)(o->n_tokens - 1) * t->n_out + part->row + part->rows) * 4};
+    sl_phase_reads(p, sl_build_rows_of(o->x, o->n_tokens, t->n_k));
+    sl_phase_writes(p, y);
+    if (o->add) sl_phase_reads(p, y);
+    p->weight_bytes = (uint64_t)part->rows * t->row_bytes;
+    p->flops = 2ull * part->rows * t->n_k * o->n_tokens;
+}
+
+static sl_status emit_plain_product(sl_builder *b, const sl_product *o, const part_of_product *part)
+{
+    const sl_model_tensor *t = o->w;
+    const uint64_t y = o->y.begin + (uint64_t)part->row * 4;
     const struct sl_push_matmul push = {
-        .w = w,
+        .w = part->w,
         .x = o->x.begin,
-        .y = o->y.begin + (uint64_t)row * 4,
-        .add = o->add ? o->y.begin + (uint64_t)row * 4 : 0,
-        .n_out = rows,
+        .y = y,
+        .add = o->add ? y : 0,
+        .n_out = part->rows,
         .n_k = t->n_k,
         .n_tokens = o->n_tokens,
         .x_stride = t->n_k,
@@ -26,29 +50,93 @@ static sl_status emit_product_rows(sl_builder *b, const sl_product *o, uint64_t 
     sl_phase *p;
     sl_status st = sl_build_phase(b, o->label, kernel, (uint32_t)t->file->type, &o->n_tokens,
                                   kernel == SL_K_matvec, &push, sizeof push, &p);
+    if (st == SL_OK) note_product(p, o, part);
+    return st;
+}
+
+/* Products of few columns follow each other through SL_FEW_AT_ONCE places for their partial sums, so that
+ * several of them need no barrier. */
+static sl_status emit_skinny_product(sl_builder *b, const sl_product *o, const part_of_product *part)
+{
+    const sl_model_tensor *t = o->w;
+    const sl_limits *limits = &b->l->limits;
+    const uint32_t place = b->few++ % SL_FEW_AT_ONCE;
+    const uint64_t y = o->y.begin + (uint64_t)part->row * 4;
+    sl_skinny_plan plan;
+    sl_skinny_plan_make(sl_kernel_set_caps(b->kernels), (uint32_t)t->file->type, part->rows, t->n_k,
+                        o->n_tokens, &plan);
+    const sl_range partial = {b->l->work.few_partial.begin + place * limits->few_partial_bytes,
+                              b->l->work.few_partial.begin + place * limits->few_partial_bytes +
+                                  plan.partial_bytes};
+    const sl_range arrived = {b->l->work.few_arrived.begin + place * limits->few_arrived * 4ull,
+                              b->l->work.few_arrived.begin +
+                                  (place * (uint64_t)limits->few_arrived + plan.tiles) * 4};
+    const struct sl_push_matmul_skinny push = {
+        .w = part->w,
+        .x = o->x.begin,
+        .y = y,
+        .add = o->add ? y : 0,
+        .partial = partial.begin,
+        .arrived = arrived.begin,
+        .n_out = part->rows,
+        .n_k = t->n_k,
+        .n_tokens = o->n_tokens,
+        .x_stride = t->n_k,
+        .y_stride = (uint32_t)t->n_out,
+        .row_bytes = t->row_bytes,
+        .weight_type = (uint32_t)t->file->type,
+        .n_splits = plan.n_splits,
+    };
+    sl_phase *p;
+    sl_status st = sl_build_variant(b, o->label, plan.variant, NULL, 0, &push, sizeof push, &p);
     if (st != SL_OK) return st;
-    sl_phase_reads(p, sl_build_rows_of(o->x, o->n_tokens, t->n_k));
-    const sl_range y = {o->y.begin + (uint64_t)row * 4,
-                        o->y.begin + ((uint64_t)(o->n_tokens - 1) * t->n_out + row + rows) * 4};
-    sl_phase_writes(p, y);
-    if (o->add) sl_phase_reads(p, y);
-    p->weight_bytes = (uint64_t)rows * t->row_bytes;
-    p->flops = 2ull * rows * t->n_k * o->n_tokens;
+    note_product(p, o, part);
+    sl_phase_writes(p, partial);
+    sl_phase_writes(p, arrived);
     return SL_OK;
 }
 
-sl_status sl_emit_product(sl_builder *b, const sl_product *o)
+sl_status sl_emit_halves(sl_builder *b, sl_range x, uint32_t rows, uint32_t n)
 {
-    const sl_place *place = sl_build_place_of(b, o->w);
+    const struct sl_push_convert_rows push = {
+        .x = x.begin,
+        .y = b->l->work.halves.begin,
+        .n = n,
+        .rows = rows,
+        .x_stride = n,
+        .y_stride = n,
+        .format = SL_ROWS_F16,
+    };
+    sl_phase *p;
+    sl_status st =
+        sl_build_phase(b, "halves", SL_K_convert_rows, SL_ROWS_F16, NULL, 0, &push, sizeof push, &p);
+    if (st != SL_OK) return st;
+    sl_phase_reads(p, sl_build_rows_of(x, rows, n));
+    sl_phase_writes(p, sl_build_rows_of(b->l->work.halves, rows, n));
+    return SL_OK;
+}
+
+sl_status sl_emit_product(sl_builder *b, const sl_product *product, uint32_t x_format)
+{
+    sl_product o = *product;
+    const bool few = sl_build_few(b, o.n_tokens);
+    const sl_place *place = sl_build_place_of(b, o.w);
+    sl_status (*emit)(sl_builder *, const sl_product *, const part_of_product *) =
+        few ? emit_skinny_product : emit_plain_product;
+    sl_status st = SL_OK;
+    if (few && x_format == SL_ROWS_F32) {
+        SL_TRY(sl_emit_halves(b, o.x, o.n_tokens, o.w->n_k));
+        o.x = b->l->work.halves;
+    }
     if (place->home == SL_HOME_DEVICE)
-        return emit_product_rows(b, o, sl_build_resident(b, o->w), 0, (uint32_t)o->w->n_out);
+        return emit(b, &o, &(part_of_product){sl_build_resident(b, o.w), 0, (uint32_t)o.w->n_out});
     for (uint32_t i = 0; i < place->piece_count; i++) {
         const sl_piece *piece = &b->l->plan->pieces[place->piece + i];
-        sl_status st =
-            emit_product_rows(b, o, sl_build_streamed(b, place->piece + i), piece->row, piece->row_count);
-        if (st != SL_OK) return st;
+        SL_TRY(emit(
+            b, &o, &(part_of_product){sl_build_streamed(b, place->piece + i), piece->row, piece->row_count}));
     }
-    return SL_OK;
+cleanup:
+    return st;
 }
 
 sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format)
@@ -56,7 +144,7 @@ sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t c
     if (sl_build_gemm(b)) return sl_emit_gemm_group(b, products, count, x_format);
     sl_status st = SL_OK;
     for (uint32_t i = 0; i < count && st == SL_OK; i++)
-        st = sl_emit_product(b, &products[i]);
+        st = sl_emit_product(b, &products[i], x_format);
     return st;
 }
 

@@ -54,7 +54,7 @@ static void wrong_kernels(void **state)
     sl_diag diag;
     sl_kernel *kernel;
     sl_device *device = sl_test_device_open(NULL);
-    const uint64_t lacks = ~sl_device_get_info(device)->caps.features & ((SL_CAP_SCALAR_LOADS << 1) - 1);
+    const uint64_t lacks = ~sl_device_get_info(device)->caps.features & ((SL_CAP_MATRIX_FRAGMENTS << 1) - 1);
     sl_kernel_desc desc = test_affine;
     desc.push_bytes = SL_PUSH_BYTES_MAX + 4;
     EXPECT_STATUS(SL_ERR_ARGUMENT, sl_kernel_create(device, &desc, &kernel, &diag));

@@ -368,6 +368,22 @@ static void test_step_dispatches(void **state)
         assert_int_equal(with + saved * layers, without + tables);
 }
 
+/* The same with matrix units for batches of up to 64 tokens wherever the device has them, at whatever speed.
+ */
+static int few_columns(void **state)
+{
+    (void)state;
+    sl_engine_hooks.few_columns_on_cpus = true;
+    return 0;
+}
+
+static int few_columns_as_usual(void **state)
+{
+    (void)state;
+    sl_engine_hooks.few_columns_on_cpus = false;
+    return 0;
+}
+
 /* ---- streaming ---- */
 
 static uint64_t file_bytes(const char *path)
@@ -519,6 +535,11 @@ int main(void)
     {                                                                                                        \
 #test ", attention in one step " #n, test, attend_in_one_step, attend_as_usual, (void *)&cases[n]    \
     }
+#define FEW_CASE(test, n)                                                                                    \
+    {                                                                                                        \
+#test ", few columns on matrix units " #n, test, few_columns, few_columns_as_usual,                  \
+            (void *)&cases[n]                                                                                \
+    }
     const struct CMUnitTest tests[] = {
         CASE(test_golden, 0),           CASE(test_golden, 1),           CASE(test_golden, 2),
         CASE(test_golden, 3),           CASE(test_golden, 4),           CASE(test_golden, 5),
@@ -535,6 +556,8 @@ int main(void)
         STEP_CASE(test_golden, 2),      STEP_CASE(test_golden, 3),      STEP_CASE(test_golden, 4),
         STEP_CASE(test_golden, 5),      STEP_CASE(test_golden, 6),      STEP_CASE(test_int8_activations, 0),
         CASE(test_step_dispatches, 0),  CASE(test_step_dispatches, 2),  CASE(test_step_dispatches, 3),
+        FEW_CASE(test_golden, 0),       FEW_CASE(test_golden, 1),       FEW_CASE(test_golden, 2),
+        FEW_CASE(test_golden, 3),       FEW_CASE(test_golden, 4),
     };
     const char *only = getenv("SLUICE_TEST_FILTER"); /* "test_golden 5", with * and ? */
     if (only) cmocka_set_test_filter(only);

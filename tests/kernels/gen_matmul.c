@@ -1,11 +1,15 @@
-/* Cases of embed, matvec, matmul and moe_matvec. Shapes are small enough for software drivers; the widths are
- * those of real models where they are cheap, and every tail of tiles and loads where they are not. */
+/* Cases of embed, matvec, matmul, matmul_skinny and moe_matvec. Shapes are small enough for software drivers;
+ * the widths are those of real models where they are cheap, and every tail of tiles and loads where they are
+ * not. */
 #include "tests/kernels/gen_weights.h"
 
 #include "hal/base/checked.h"
+#include "hal/base/half.h"
 #include "shaders/rows_out.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <stdlib.h>
 
 /* A width with at least `units` of 32 weights, as a multiple of the type's block; tail: more weights for
@@ -163,6 +167,77 @@ bool sl_gen_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
                 if (n != 3ull * p->x_stride + p->n_k * 3 / 4) x[n] /= cases[index].x_range;
         }
     }
+    return true;
+}
+
+/* Rows of f16 at `push_offset`: `rows` of n elements, stride elements apart. */
+static void fill_half_rows(sl_kernel_case *c, uint32_t push_offset, uint32_t rows, uint32_t n,
+                           uint32_t stride)
+{
+    uint16_t *x = sl_case_operand_add(c, push_offset, SL_CASE_IN, SL_CASE_F16, 2ull * rows * stride);
+    memset(x, 0xff, 2ull * rows * stride); /* NaNs beyond the ends of rows */
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t k = 0; k < n; k++)
+            x[(uint64_t)r * stride + k] = sl_float_to_half(sl_case_random_float(c, -1, 1));
+}
+
+bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const struct {
+        uint32_t n_out, units, tail, n_tokens, n_splits;
+        extra extra;
+        uint32_t y_pad;
+    } cases[] = {
+        {1, 1, 0, 1, 1, NONE, 0},
+        {64, 8, 0, 9, 1, NONE, 0},
+        {130, 18, 4, 16, 1, BIAS, 0},
+        {65, 40, 0, 17, 2, ADD_IN_PLACE, 0},
+        {192, 64, 0, 33, 3, NONE, 0},
+        {67, 24, 12, 64, 1, BIAS_ADD_IN_PLACE, 3},
+        {63, 48, 0, 64, 6, ADD, 0},
+        {8, 33, 8, 9, 2, BIAS, 0},
+        {96, 9, 0, 40, 4, BIAS_ADD_IN_PLACE, 4},
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    const uint32_t type = variant->key, n_k = width_for(type, cases[index].units, cases[index].tail);
+    const uint32_t n_out = cases[index].n_out, n_tokens = cases[index].n_tokens;
+    const extra extra = cases[index].extra;
+    struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)c->push;
+    *p = (struct sl_push_matmul_skinny){.n_out = n_out,
+                                        .n_k = n_k,
+                                        .n_tokens = n_tokens,
+                                        .x_stride = (n_k + 7) / 8 * 8,
+                                        .y_stride = n_out + cases[index].y_pad,
+                                        .row_bytes = sl_gen_row_bytes(type, n_k),
+                                        .weight_type = type,
+                                        .n_splits = cases[index].n_splits};
+#define AT(field) (uint32_t) offsetof(struct sl_push_matmul_skinny, field)
+    sl_gen_weights(c, type,
+                   sl_case_operand_add(c, AT(w), SL_CASE_IN, SL_CASE_BYTES, (uint64_t)p->row_bytes * n_out),
+                   n_out, n_k);
+    fill_half_rows(c, AT(x), n_tokens, n_k, p->x_stride);
+    const uint64_t ys = (uint64_t)(n_tokens - 1) * p->y_stride + n_out;
+    const bool in_place = extra == ADD_IN_PLACE || extra == BIAS_ADD_IN_PLACE;
+    float *y =
+        sl_case_operand_add(c, AT(y), in_place ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, SL_CASE_F32, 4 * ys);
+    sl_case_fill_floats(c, y, ys, -2, 2);
+    if (in_place) sl_case_alias(c, AT(add), AT(y));
+    if (extra == BIAS || extra == BIAS_ADD_IN_PLACE)
+        sl_case_fill_floats(c, sl_case_operand_add(c, AT(bias), SL_CASE_IN, SL_CASE_F32, 4ull * n_out), n_out,
+                            -3, 3);
+    if (extra == ADD)
+        sl_case_fill_floats(c, sl_case_operand_add(c, AT(add), SL_CASE_IN, SL_CASE_F32, 4 * ys), ys, -3, 3);
+    if (p->n_splits > 1) {
+        const uint32_t tiles =
+            (uint32_t)(sl_div_up(n_out, variant->tile_x) * sl_div_up(n_tokens, variant->tile_y));
+        sl_case_operand_add(c, AT(partial), 0, SL_CASE_BYTES,
+                            4ull * tiles * p->n_splits * variant->tile_x * variant->tile_y);
+        sl_case_operand_add(c, AT(arrived), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32,
+                            4ull * tiles); /* 0 again */
+    }
+#undef AT
+    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u tokens=%u splits=%u extra=%d y_pad=%u", n_out, n_k,
+             n_tokens, p->n_splits, (int)extra, cases[index].y_pad);
     return true;
 }
 
@@ -370,5 +445,51 @@ bool sl_gen_moe_down(sl_kernel_case *c, uint32_t index, const sl_variant *varian
     };
     if (index >= SL_COUNTOF(cases)) return false;
     fill_moe_fused(c, &cases[index], variant->key, true);
+    return true;
+}
+
+bool sl_gen_moe_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const struct {
+        uint32_t n_out, units, tail, n_experts, n_used, n_tokens, x_per_slot;
+    } cases[] = {{1, 1, 0, 1, 1, 1, 0},    {64, 18, 0, 8, 2, 33, 0}, {33, 8, 0, 4, 4, 20, 1},
+                 {48, 24, 4, 5, 3, 70, 1}, {130, 9, 0, 3, 1, 90, 0}, {20, 40, 12, 16, 8, 9, 0}};
+    if (index >= SL_COUNTOF(cases)) return false;
+    const uint32_t type = variant->key, n_k = width_for(type, cases[index].units, cases[index].tail);
+    const uint32_t n_experts = cases[index].n_experts, n_out = cases[index].n_out;
+    const uint32_t n_items = cases[index].n_used * cases[index].n_tokens;
+    struct sl_push_moe_matmul *p = (struct sl_push_moe_matmul *)c->push;
+    *p = (struct sl_push_moe_matmul){.n_out = n_out,
+                                     .n_k = n_k,
+                                     .n_used = cases[index].n_used,
+                                     .n_tiles = SL_MOE_TILES(n_experts, n_items, variant->tile_y),
+                                     .x_stride = (n_k + 7) / 8 * 8,
+                                     .x_per_slot = cases[index].x_per_slot,
+                                     .row_bytes = sl_gen_row_bytes(type, n_k),
+                                     .weight_type = type};
+#define AT(field) (uint32_t) offsetof(struct sl_push_moe_matmul, field)
+    sl_gen_weights(
+        c, type,
+        sl_case_operand_add(c, AT(w), SL_CASE_IN, SL_CASE_BYTES, (uint64_t)p->row_bytes * n_out * n_experts),
+        n_out * n_experts, n_k);
+    fill_half_rows(c, AT(x), p->x_per_slot ? n_items : cases[index].n_tokens, n_k, p->x_stride);
+    uint32_t *ids = calloc(n_items, sizeof *ids);
+    for (uint32_t i = 0; ids && i < n_items; i++)
+        ids[i] = sl_case_random_below(c, n_experts);
+    uint32_t *items = sl_case_operand_add(c, AT(items), SL_CASE_IN, SL_CASE_U32, 4ull * n_items);
+    struct sl_moe_tile *tiles =
+        sl_case_operand_add(c, AT(tiles), SL_CASE_IN, SL_CASE_U32, p->n_tiles * (uint64_t)sizeof *tiles);
+    const struct sl_push_moe_group group = {.ids = (uintptr_t)ids,
+                                            .items = (uintptr_t)items,
+                                            .tiles = (uintptr_t)tiles,
+                                            .n_experts = n_experts,
+                                            .n_items = ids ? n_items : 0,
+                                            .tile = variant->tile_y};
+    sl_host_moe_group(&(sl_kernel_task){.push = &group, .count = 1});
+    free(ids);
+    sl_case_operand_add(c, AT(y), SL_CASE_OUT, SL_CASE_F32, 4ull * n_items * n_out);
+#undef AT
+    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u experts=%u used=%u tokens=%u per_slot=%u", n_out, n_k,
+             n_experts, p->n_used, cases[index].n_tokens, p->x_per_slot);
     return true;
 }

@@ -1,4 +1,4 @@
-/* gen_moe.c - cases of moe_route and moe_combine (moe_matvec: gen_matmul.c). */
+/* gen_moe.c - cases of moe_route, moe_combine and moe_group (products: gen_matmul.c). */
 #include "tests/kernels/kernel_case.h"
 
 #include "hal/base/checked.h"
@@ -75,5 +75,36 @@ bool sl_gen_moe_combine(sl_kernel_case *c, uint32_t index, const sl_variant *var
                                            SL_CASE_F32, ys * 4);
         sl_case_fill_floats(c, other, ys, -3, 3);
     }
+    return true;
+}
+
+bool sl_gen_moe_group(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const struct {
+        uint32_t n_experts, n_items, tile,
+            one_of; /* one_of: so many of the ids are the same expert; 0: any */
+    } shapes[] = {{1, 1, 64, 0},      {8, 18, 16, 0},  {128, 8, 64, 0},     {128, 4096, 64, 0},
+                  {128, 1000, 64, 2}, {60, 37, 16, 0}, {1024, 5000, 64, 0}, {3, 130, 64, 1},
+                  {1000, 64, 32, 0},  {16, 0, 64, 0},  {5, 2048, 32, 3},    {700, 4097, 48, 2}};
+    (void)variant;
+    if (index >= SL_COUNTOF(shapes)) return false;
+    struct sl_push_moe_group *p = (struct sl_push_moe_group *)c->push;
+    *p = (struct sl_push_moe_group){
+        .n_experts = shapes[index].n_experts, .n_items = shapes[index].n_items, .tile = shapes[index].tile};
+    snprintf(c->name, sizeof c->name, "experts=%u items=%u tile=%u one_of=%u", p->n_experts, p->n_items,
+             p->tile, shapes[index].one_of);
+    const uint32_t favourite = p->n_experts / 2;
+    uint32_t *ids = sl_case_operand_add(c, offsetof(struct sl_push_moe_group, ids), SL_CASE_IN, SL_CASE_U32,
+                                        SL_MAX(p->n_items, 1u) * 4ull);
+    for (uint32_t i = 0; i < p->n_items; i++)
+        ids[i] = shapes[index].one_of && i % shapes[index].one_of == 0
+                     ? favourite
+                     : sl_case_random_below(c, p->n_experts);
+    if (p->n_items > 100) ids[7] = p->n_experts; /* does not exist */
+    const uint32_t tiles = SL_MOE_TILES(p->n_experts, p->n_items, p->tile);
+    sl_case_operand_add(c, offsetof(struct sl_push_moe_group, items), SL_CASE_OUT, SL_CASE_U32,
+                        SL_MAX(p->n_items, 1u) * 4ull);
+    sl_case_operand_add(c, offsetof(struct sl_push_moe_group, tiles), SL_CASE_OUT, SL_CASE_U32,
+                        tiles * (uint64_t)sizeof(struct sl_moe_tile));
     return true;
 }
