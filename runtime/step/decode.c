@@ -217,6 +217,34 @@ sl_status sl_emit_decode_qkv(sl_builder *b)
     return emit_shared(b, "attn_norm", &x, 3, labels, weights, y);
 }
 
+/* Reads up to *left bytes of the matrix, if it is resident. */
+static sl_status emit_prefetch(sl_builder *b, const sl_model_tensor *t, uint64_t *left)
+{
+    if (!t || sl_build_place_of(b, t)->home != SL_HOME_DEVICE) return SL_OK;
+    const uint64_t bytes = SL_MIN(*left, t->n_out * t->row_bytes);
+    const struct sl_push_prefetch push = {
+        .address = sl_build_resident(b, t),
+        .sink = b->l->work.sink.begin,
+        .sectors = (uint32_t)(bytes / 32),
+        .never = UINT32_MAX,
+    };
+    sl_phase *p;
+    *left -= bytes;
+    if (!push.sectors) return SL_OK;
+    /* Nothing waits for it, and it for nothing: neither reads nor writes are said. */
+    return sl_build_phase(b, "prefetch", SL_K_prefetch, 0, NULL, 0, &push, sizeof push, &p);
+}
+
+sl_status sl_emit_decode_prefetch(sl_builder *b)
+{
+    static const sl_part parts[] = {SL_PART_O, SL_PART_ROUTER, SL_PART_GATE, SL_PART_UP};
+    uint64_t left = b->l->prefetch_bytes;
+    sl_status st = SL_OK;
+    for (uint32_t i = 0; i < SL_COUNTOF(parts) && st == SL_OK; i++)
+        st = emit_prefetch(b, sl_build_tensor(b, parts[i]), &left);
+    return st;
+}
+
 sl_status sl_emit_decode_o(sl_builder *b)
 {
     const uint32_t input = sl_attention_format(b) == SL_ROWS_Q8 ? SL_INPUT_ROWS : SL_INPUT_PLAIN;

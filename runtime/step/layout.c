@@ -51,6 +51,7 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     at = place(&w->act, at, limits->few_arrived ? t * ff : gemm ? t * h->n_ff : 0, 2);
     at = place(&w->decoded_even, at, limits->decoded_bytes[0], 1);
     at = place(&w->decoded_odd, at, limits->decoded_bytes[1], 1);
+    at = place(&w->sink, at, 1, 4);
     at = place(&w->router, at, t * h->n_experts, 4);
     at = place(&w->route_ids, at, t * h->n_used, 4);
     at = place(&w->route_weights, at, t * h->n_used, 4);

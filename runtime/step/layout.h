@@ -51,6 +51,7 @@ typedef struct sl_limits {
     X(act)          /* f16 as gate: activated gate times up, for matrix units */                             \
     X(decoded_even) /* limits.decoded_bytes: weights in limits.gemm_format */                                \
     X(decoded_odd)                                                                                           \
+    X(sink)          /* [1] u32: what prefetches may write, and nobody reads */                              \
     X(router)        /* [T][n_experts] */                                                                    \
     X(route_ids)     /* [T][n_used] u32 */                                                                   \
     X(route_weights) /* [T][n_used] */                                                                       \
@@ -116,7 +117,9 @@ typedef struct sl_layout {
     const uint64_t *block_addresses;   /* one a weight block of the plan */
     uint64_t ring_address;             /* device ring; 0: nothing is streamed */
     const sl_range *k_cache, *v_cache; /* one a layer */
-    bool attention_step;               /* decode attends in one dispatch a layer */
+    uint64_t
+        prefetch_bytes;  /* of weights, read into the device's cache while a decode step attends; 0: none */
+    bool attention_step; /* decode attends in one dispatch a layer */
 } sl_layout;
 
 #endif
