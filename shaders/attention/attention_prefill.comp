@@ -38,6 +38,7 @@ shared vec4 weights[ROWS * WEIGHT_STRIDE];
 shared float row_scale[ROWS];
 
 uint lane, down, across, first_token, head, g;
+#define RUNS_SIDE_BY_SIDE 0
 #include "attention/prefill_rows.glsl"
 vec4 sums[4][SUM_COLUMNS];
 float row_maximum, row_sum; // of row lane / ROW_LANES

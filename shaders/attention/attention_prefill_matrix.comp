@@ -60,6 +60,7 @@ const float LOWEST = -1.0e38; // where maxima begin: exp2(MASKED - LOWEST) is 0
 shared uvec4 tile[TILE];
 
 uint lane, first_token, head, g, row0; // row0: the subgroup's first
+#define RUNS_SIDE_BY_SIDE OPERATIONS
 #include "attention/prefill_rows.glsl"
 
 MatrixA query[DEPTH];

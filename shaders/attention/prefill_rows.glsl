@@ -20,7 +20,9 @@ uint sequence_of(uint row) { return U32(p.sequences).at[first_token + row]; }
 // The run that begins at the first row from `row` on that sees a key: its rows x .. y - 1 and the keys z .. w - 1 that
 // they see. Rows without keys (padding) do not end it. Without such a row: an empty run whose numbers are valid all the
 // same, because lavapipe (Mesa 26.1) still does the uniform loads of a loop that all invocations have left.
-// Every subgroup finds out for itself, its lanes side by side.
+// With RUNS_SIDE_BY_SIDE every subgroup finds out for itself, its lanes side by side: faster on an H100, but with NVK
+// (Turing) everything after it takes twice the registers.
+#if RUNS_SIDE_BY_SIDE
 uvec4 next_run(uint row)
 {
     uint begin = ROWS;
@@ -48,3 +50,20 @@ uvec4 next_run(uint row)
     }
     return uvec4(begin, subgroupMax(end), subgroupMin(keys.x), subgroupMax(keys.y));
 }
+#else
+uvec4 next_run(uint row)
+{
+    while (row < ROWS && row_range[row].y == 0u)
+        row++;
+    if (row == ROWS) return uvec4(0u, 0u, 0u, 1u);
+    uvec4 run = uvec4(row, row, 0xffffffffu, 1u);
+    const uint sequence = sequence_of(row);
+    for (; row < ROWS; row++) {
+        const uvec2 range = row_range[row];
+        if (range.y == 0u) continue;
+        if (sequence_of(row) != sequence) break;
+        run = uvec4(run.x, row + 1u, min(run.z, range.x), max(run.w, range.y));
+    }
+    return run;
+}
+#endif
