@@ -8,6 +8,7 @@
 
 #include "hal/base/checked.h"
 #include "runtime/step/builder.h"
+#include "runtime/step/gemm_phases.h"
 #include "tests/support/paper_model.h"
 
 #include <stdio.h>
@@ -45,6 +46,20 @@ static void visit_pass(visitor *v, const sl_layout *layout, const sl_shape *shap
     sl_step_clear(&step);
 }
 
+static void visit_shapes(visitor *v, const sl_layout *layout)
+{
+    for (size_t i = 0; i < SL_COUNTOF(shapes); i++)
+        visit_pass(v, layout, &shapes[i]);
+}
+
+/* Products of many tokens in two phases, where the device has what that takes. */
+static void use_gemm(const visitor *v, sl_paper_model *paper, bool int8)
+{
+    sl_gemm_choose(&paper->model, &sl_device_get_info(v->device)->caps, int8, &paper->layout.limits);
+    sl_workspace_lay_out(&paper->model, &paper->layout.limits, paper->layout.work.x.begin,
+                         &paper->layout.work);
+}
+
 static void visit_model(visitor *v, const tiny_model *m, const char *type_name)
 {
     static const sl_limits limits = {
@@ -52,12 +67,12 @@ static void visit_model(visitor *v, const tiny_model *m, const char *type_name)
     sl_paper_model paper;
     snprintf(v->model, sizeof v->model, "%s %s", m->arch, type_name);
     sl_paper_model_open(m, &limits, &paper);
-    paper.layout.attention_step = true;
-    for (size_t i = 0; i < SL_COUNTOF(shapes); i++)
-        visit_pass(v, &paper.layout, &shapes[i]);
-    paper.layout.fused_decode = true; /* int8 activations: by default where they are fast */
-    for (size_t i = 0; i < SL_COUNTOF(shapes) && v->int8; i++)
-        if (!shapes[i].prefill) visit_pass(v, &paper.layout, &shapes[i]);
+    visit_shapes(v, &paper.layout);
+    use_gemm(v, &paper, false);
+    if (paper.layout.limits.gemm_format != SL_ROWS_F32) visit_shapes(v, &paper.layout);
+    paper.layout.fused_decode = v->int8; /* activations of int8, by default where they are fast */
+    use_gemm(v, &paper, true);
+    if (v->int8) visit_shapes(v, &paper.layout);
     sl_paper_model_close(&paper);
 }
 
