@@ -103,6 +103,10 @@ static const struct {
                                 PUSH(attention, n_tokens)},
                                2,
                                {1, 2, 4, 8, 16, 32, 64}},
+    [SL_K_attention_step] = {{SPEC(SL_STEP_GROUP - SL_SPEC_FIRST), SPEC(SL_STEP_KV_HEADS - SL_SPEC_FIRST),
+                              PUSH(attention_step, n_tokens)},
+                             2,
+                             {1, 2, 4, 8, 16, 32, 64}},
     [SL_K_attention_prefill] =
         {{PUSH(attention, n_heads), PUSH(attention, n_kv_heads), PUSH(attention, n_tokens)}, 2, {0}},
 };

@@ -78,7 +78,8 @@ static uint32_t list_shapes(const sl_engine *e, bool quick, sl_shape *out)
         out[count++] = (sl_shape){.n_tokens = n,
                                   .n_outputs = SL_MIN(n, e->limits.outputs),
                                   .output = SL_OUTPUT_GREEDY,
-                                  .gather = n > e->limits.outputs};
+                                  .gather = n > e->limits.outputs,
+                                  .apart = true};
     for (uint32_t n = PREFILL_TOKENS_MIN; n < most && !quick; n *= 2)
         out[count++] = prompt_of(n);
     if (most > SL_MATVEC_COLUMNS_MAX) out[count++] = prompt_of(most);

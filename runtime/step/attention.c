@@ -207,9 +207,13 @@ static void step_spec(const sl_builder *b, uint32_t spec[SL_SPEC_MAX])
 
 /* One workgroup a compute unit: its subgroups hide each other's latency, and fewer parts have to be merged.
  * The kernel takes less where there are few keys. */
-static uint32_t step_splits(const sl_builder *b)
+static uint32_t step_splits(const sl_builder *b, const uint32_t *spec)
 {
-    return SL_MIN(SL_MAX(1, b->l->limits.splits / (2 * b->shape->n_tokens)), SL_STEP_SPLITS_MAX);
+    const struct sl_push_attention_step push = {.n_tokens = b->shape->n_tokens};
+    const uint32_t most = SL_MIN(SL_MAX(1, b->l->limits.splits / b->shape->n_tokens), SL_STEP_SPLITS_MAX);
+    const uint32_t usual = SL_MAX(1, most / 2);
+    return SL_MIN(most, sl_tuning_number(sl_kernel_set_tuning(b->kernels), SL_K_attention_step,
+                                         b->h->head_dim, &push, spec, usual));
 }
 
 static sl_status emit_step(sl_builder *b)
@@ -219,6 +223,8 @@ static sl_status emit_step(sl_builder *b)
     const uint32_t kv = b->h->n_kv_heads * b->h->head_dim;
     const bool windowed = sl_model_windowed(b->m, b->layer), norms = b->m->arch->qk_norm;
     const sl_range turns = windowed ? w->window_turns : w->turns;
+    uint32_t spec[SL_SPEC_MAX] = {0};
+    step_spec(b, spec);
     const struct sl_push_attention_step push = {
         .q = w->q.begin,
         .k = w->k.begin,
@@ -235,12 +241,10 @@ static sl_status emit_step(sl_builder *b)
         .partial = w->partial.begin,
         .arrivals = w->arrivals.begin,
         .n_tokens = t,
-        .n_splits = step_splits(b),
+        .n_splits = step_splits(b, spec + SL_SPEC_FIRST),
         .table_stride = b->l->limits.pages_per_session,
         .window = windowed ? b->h->window_tokens : 0,
     };
-    uint32_t spec[SL_SPEC_MAX] = {0};
-    step_spec(b, spec);
     sl_phase *p;
     sl_status st = sl_build_phase(b, "attention", SL_K_attention_step, b->h->head_dim, spec + SL_SPEC_FIRST,
                                   SL_STEP_SPEC_END - SL_SPEC_FIRST, &push, sizeof push, &p);

@@ -67,6 +67,7 @@ static void visit_model(visitor *v, const tiny_model *m, const char *type_name)
     sl_paper_model paper;
     snprintf(v->model, sizeof v->model, "%s %s", m->arch, type_name);
     sl_paper_model_open(m, &limits, &paper);
+    paper.layout.attention_step = true;
     visit_shapes(v, &paper.layout);
     use_gemm(v, &paper, false);
     if (paper.layout.limits.gemm_format != SL_ROWS_F32) visit_shapes(v, &paper.layout);
