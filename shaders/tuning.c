@@ -26,7 +26,9 @@ static const struct {
 
 void sl_tuning_default(sl_tuning *tuning, const sl_device_info *device)
 {
-    *tuning = (sl_tuning){0};
+    /* A CPU has variants of the single kernels that suit it better; on Adreno the one kernel spills. */
+    *tuning =
+        (sl_tuning){.attention_step = device->type != SL_DEVICE_CPU && device->vendor_id != VENDOR_QUALCOMM};
     for (uint32_t type = 0; type < SL_WEIGHT_NUMBERS; type++) {
         uint32_t *columns = tuning->columns[type];
         for (uint32_t i = 0; i < SL_RUNG_COUNT; i++)

@@ -49,6 +49,7 @@ typedef struct sl_tuning_choice {
 typedef struct sl_tuning {
     /* [type][rung]: products of up to so many columns are that rung's, of more the next one's. */
     uint32_t columns[SL_WEIGHT_NUMBERS][SL_RUNG_COUNT];
+    bool attention_step; /* decode steps attend in one dispatch a layer */
     sl_tuning_choice *choices;
     uint32_t choice_count, choice_capacity;
 } sl_tuning;

@@ -373,10 +373,7 @@ static void lay_out(sl_engine *e)
         .ring_address = e->ring ? sl_buffer_address(e->ring) : 0,
         .k_cache = e->kv.k,
         .v_cache = e->kv.v,
-        .prefetch_bytes = prefetch_bytes(e),
-        /* A CPU has variants of the single kernels that suit it better. */
-        .attention_step =
-            sl_device_get_info(e->device)->type != SL_DEVICE_CPU || sl_engine_hooks.attention_step,
+        .attention_step = sl_kernel_set_tuning(e->kernels)->attention_step || sl_engine_hooks.attention_step,
     };
     sl_workspace_lay_out(&e->model, &e->limits, sl_buffer_address(e->workspace), &l->work);
     sl_batch_lay_out(&e->model, &e->limits, true, sl_buffer_address(e->batch), &l->batch);

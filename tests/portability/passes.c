@@ -9,6 +9,7 @@
 #include "hal/base/checked.h"
 #include "runtime/step/builder.h"
 #include "runtime/step/gemm_phases.h"
+#include "shaders/tuning.h"
 #include "tests/support/paper_model.h"
 
 #include <stdio.h>
@@ -67,7 +68,7 @@ static void visit_model(visitor *v, const tiny_model *m, const char *type_name)
     sl_paper_model paper;
     snprintf(v->model, sizeof v->model, "%s %s", m->arch, type_name);
     sl_paper_model_open(m, &limits, &paper);
-    paper.layout.attention_step = true;
+    paper.layout.attention_step = sl_kernel_set_tuning(v->set)->attention_step;
     visit_shapes(v, &paper.layout);
     use_gemm(v, &paper, false);
     if (paper.layout.limits.gemm_format != SL_ROWS_F32) visit_shapes(v, &paper.layout);
