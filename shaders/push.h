@@ -136,14 +136,6 @@ struct sl_push_matmul_skinny {
     uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes, weight_type, n_splits;
 };
 
-/* Reads `sectors` times 32 bytes from `address`, a multiple of 4, so that they are in the device's cache when the next kernels
- * want them, and makes nothing: sink (u32, which nobody reads) is written where the bitwise or of a few words happens to be
- * `never`. */
-struct sl_push_prefetch {
-    sl_addr address, sink;
-    uint32_t sectors, never;
-};
-
 /* Rotates the first rot_dim of each head of x[t][h][:] (heads contiguous, tokens token_stride apart) in
  * place. mode 0: pairs (2i, 2i+1); mode 1 (neox): pairs (i, i + rot_dim/2). theta_i = position *
  * freq_base^(-2i/rot_dim) / factors[i] (factors[rot_dim/2], 0: ones), then YaRN: interpolated = freq_scale *

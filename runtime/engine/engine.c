@@ -18,12 +18,8 @@
 #define SESSIONS_MAX           4096u
 #define OUTPUTS_MAX            4096u
 #define BATCH_TOKENS_MAX       SL_GROUPS_OF_ALL_DEVICES /* some kernels have a workgroup for each token */
-#define VENDOR_NVIDIA          0x10deu
-#ifndef PREFETCH_BYTES
-#define PREFETCH_BYTES (24ull << 20)
-#endif
-#define LOAD_BYTES_MIN (8ull << 20)
-#define LOAD_BYTES_MAX (64ull << 20)
+#define LOAD_BYTES_MIN         (8ull << 20)
+#define LOAD_BYTES_MAX         (64ull << 20)
 
 /* ---- options ---- */
 
@@ -351,14 +347,6 @@ static sl_status allocate(sl_engine *e, sl_diag *diag)
     if (!e->sessions || !e->embedding_row) st = sl_fail(diag, SL_ERR_NO_MEMORY, "sessions");
 cleanup:
     return st;
-}
-
-/* What a decode step prefetches: where the cache is known to hold it beside what the step itself works on (50
- * MiB on the card that this was measured on), else nothing. */
-static uint64_t prefetch_bytes(const sl_engine *e)
-{
-    const sl_device_info *info = sl_device_get_info(e->device);
-    return info->vendor_id == VENDOR_NVIDIA && info->caps.compute_units >= 100 ? PREFETCH_BYTES : 0;
 }
 
 static void lay_out(sl_engine *e)

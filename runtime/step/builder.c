@@ -120,7 +120,6 @@ static sl_status emit_attention_half(sl_builder *b)
     sl_status st;
     SL_TRY(sl_decode_fused(b) ? sl_emit_decode_qkv(b) : emit_qkv(b));
     SL_TRY(sl_emit_attention(b));
-    if (sl_decode_fused(b)) SL_TRY(sl_emit_decode_prefetch(b));
     SL_TRY(sl_decode_fused(b) ? sl_emit_decode_o(b) : sl_emit_products(b, &output, 1, SL_ROWS_F32));
     SL_TRY(emit_post_norm(b, "attn_post_norm", SL_PART_ATTN_POST_NORM));
 cleanup:

@@ -106,8 +106,6 @@ uint32_t sl_decode_row_format(const sl_model_tensor *t);
 /* Does the fused product multiply this matrix with so many rows? */
 bool sl_decode_takes(const sl_builder *b, const sl_model_tensor *t, uint32_t rows);
 sl_status sl_emit_decode_qkv(sl_builder *b);
-/* While it attends, the memory has little to do: weights of the phases that follow. */
-sl_status sl_emit_decode_prefetch(sl_builder *b);
 sl_status sl_emit_decode_o(sl_builder *b);
 sl_status sl_emit_decode_dense(sl_builder *b);
 bool sl_decode_experts_fused(const sl_builder *b);

@@ -30,7 +30,7 @@ bool sl_decode_fused(const sl_builder *b)
 {
     static const sl_part parts[] = {SL_PART_Q,    SL_PART_K,  SL_PART_V,   SL_PART_O,
                                     SL_PART_GATE, SL_PART_UP, SL_PART_DOWN};
-    if (!b->l->fused_decode) return false;
+    if (!b->l->fused_decode || sl_build_few(b, b->shape->n_tokens)) return false;
     for (uint32_t i = 0; i < SL_COUNTOF(parts); i++) {
         const sl_model_tensor *t = sl_build_tensor(b, parts[i]);
         if (t && !sl_decode_takes(b, t, b->shape->n_tokens)) return false;
@@ -215,34 +215,6 @@ sl_status sl_emit_decode_qkv(sl_builder *b)
     static const char *const labels[] = {"attn_q", "attn_k", "attn_v"};
     const sl_range y[] = {w->q, w->k, w->v};
     return emit_shared(b, "attn_norm", &x, 3, labels, weights, y);
-}
-
-/* Reads up to *left bytes of the matrix, if it is resident. */
-static sl_status emit_prefetch(sl_builder *b, const sl_model_tensor *t, uint64_t *left)
-{
-    if (!t || sl_build_place_of(b, t)->home != SL_HOME_DEVICE) return SL_OK;
-    const uint64_t bytes = SL_MIN(*left, t->n_out * t->row_bytes);
-    const struct sl_push_prefetch push = {
-        .address = sl_build_resident(b, t),
-        .sink = b->l->work.sink.begin,
-        .sectors = (uint32_t)(bytes / 32),
-        .never = UINT32_MAX,
-    };
-    sl_phase *p;
-    *left -= bytes;
-    if (!push.sectors) return SL_OK;
-    /* Nothing waits for it, and it for nothing: neither reads nor writes are said. */
-    return sl_build_phase(b, "prefetch", SL_K_prefetch, 0, NULL, 0, &push, sizeof push, &p);
-}
-
-sl_status sl_emit_decode_prefetch(sl_builder *b)
-{
-    static const sl_part parts[] = {SL_PART_O, SL_PART_ROUTER, SL_PART_GATE, SL_PART_UP};
-    uint64_t left = b->l->prefetch_bytes;
-    sl_status st = SL_OK;
-    for (uint32_t i = 0; i < SL_COUNTOF(parts) && st == SL_OK; i++)
-        st = emit_prefetch(b, sl_build_tensor(b, parts[i]), &left);
-    return st;
 }
 
 sl_status sl_emit_decode_o(sl_builder *b)

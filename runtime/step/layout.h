@@ -15,9 +15,10 @@
 
 /* Products of 9 to 64 columns have kernels of their own where the device has matrix units; so many of them
  * may run without a barrier between them. */
-#define SL_FEW_COLUMNS_MAX 64u
-#define SL_FEW_AT_ONCE     3u
-#define SL_MOE_TILE_MIN    16u /* items of a tile of moe_matmul, at least */
+#define SL_FEW_COLUMNS_MAX    64u
+#define SL_FEW_AT_ONCE        3u
+#define SL_FEW_FROM_REGISTERS 5u  /* columns */
+#define SL_MOE_TILE_MIN       16u /* items of a tile of moe_matmul, at least */
 
 /* The largest pass. */
 typedef struct sl_limits {
@@ -29,6 +30,7 @@ typedef struct sl_limits {
     /* Of products of few columns (sl_limits_few_columns); zeros where the device has none. */
     uint64_t few_partial_bytes;
     uint32_t few_arrived;
+    uint32_t few_from; /* columns from which they are used */
 } sl_limits;
 
 /* Ranges in the workspace. [T] tokens, [O] outputs. f32 unless said otherwise. */
@@ -51,7 +53,6 @@ typedef struct sl_limits {
     X(act)          /* f16 as gate: activated gate times up, for matrix units */                             \
     X(decoded_even) /* limits.decoded_bytes: weights in limits.gemm_format */                                \
     X(decoded_odd)                                                                                           \
-    X(sink)          /* [1] u32: what prefetches may write, and nobody reads */                              \
     X(router)        /* [T][n_experts] */                                                                    \
     X(route_ids)     /* [T][n_used] u32 */                                                                   \
     X(route_weights) /* [T][n_used] */                                                                       \
@@ -117,9 +118,7 @@ typedef struct sl_layout {
     const uint64_t *block_addresses;   /* one a weight block of the plan */
     uint64_t ring_address;             /* device ring; 0: nothing is streamed */
     const sl_range *k_cache, *v_cache; /* one a layer */
-    uint64_t
-        prefetch_bytes;  /* of weights, read into the device's cache while a decode step attends; 0: none */
-    bool attention_step; /* decode attends in one dispatch a layer */
+    bool attention_step;               /* decode attends in one dispatch a layer */
 } sl_layout;
 
 #endif

@@ -7,7 +7,7 @@
 
 bool sl_build_few(const sl_builder *b, uint32_t n_tokens)
 {
-    return b->l->limits.few_arrived && n_tokens > SL_MATVEC_COLUMNS_MAX && n_tokens <= SL_FEW_COLUMNS_MAX;
+    return b->l->limits.few_arrived && n_tokens >= b->l->limits.few_from && n_tokens <= SL_FEW_COLUMNS_MAX;
 }
 
 /* Rows row .. row + rows - 1 of a tensor, at `w`. */

@@ -493,21 +493,3 @@ bool sl_gen_moe_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *vari
              n_experts, p->n_used, cases[index].n_tokens, p->x_per_slot);
     return true;
 }
-
-/* There is nothing to see but that it writes nothing: the words that it reads are never all ones. */
-bool sl_gen_prefetch(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
-{
-    static const uint32_t sectors[] = {1, 1024, 3001};
-    (void)variant;
-    if (index >= SL_COUNTOF(sectors)) return false;
-    const uint64_t words = sectors[index] * 8ull;
-    *(struct sl_push_prefetch *)c->push =
-        (struct sl_push_prefetch){.sectors = sectors[index], .never = UINT32_MAX};
-    uint32_t *data = sl_case_operand_add(c, offsetof(struct sl_push_prefetch, address), SL_CASE_IN,
-                                         SL_CASE_U32, 4 * words);
-    for (uint64_t i = 0; i < words; i++)
-        data[i] = sl_case_random(c) >> 1;
-    sl_case_operand_add(c, offsetof(struct sl_push_prefetch, sink), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32, 4);
-    snprintf(c->name, sizeof c->name, "sectors=%u", sectors[index]);
-    return true;
-}
