@@ -33,19 +33,26 @@ typedef uint64_t sl_addr;
 #define SL_MATVEC_COLUMNS_MAX 8u
 
 /* Formats of activation rows of n elements: what a kernel that makes rows can write. Strides stay in
- * elements. SL_ROWS_F32  4 n bytes SL_ROWS_F16  2 n bytes, to nearest; beyond the range of f16: the largest
- * finite value SL_ROWS_Q8   n int8, then n / 32 pairs of f32 (d, d * sum of the block's int8): of each block
- * of 32, d = max |x| / 127 and int8 = round(x / d). n is a multiple of 32; a row has n + n / 4 bytes.
- *   SL_ROWS_S8   m rows as a whole: m n int8, then m f32 d. Each row is first rotated: blocks of B elements
- * are multiplied by the Hadamard matrix of that size over sqrt(B), B = the largest power of two that divides
- *                n, 256 at most; then d = max |x| / 127 of the row and int8 = round(x / d). Products of two
- * rows stay what they were, since the matrix is orthogonal, and an outlier no longer takes the precision of
- * its row: it is spread over its block. n is a multiple of 16.
- */
-#define SL_ROWS_F32 0
-#define SL_ROWS_F16 1
-#define SL_ROWS_Q8  2
-#define SL_ROWS_S8  3
+ * elements.
+ *
+ * SL_ROWS_F32: 4 n bytes.
+ *
+ * SL_ROWS_F16: 2 n bytes, to nearest; beyond the range of f16: the largest finite value.
+ *
+ * SL_ROWS_Q8: n int8, then n / 32 pairs of f32 (d, d * sum of the block's int8): of each block of 32, d = max
+ * |x| / 127 and int8 = round(x / d). A row has n + n / 4 bytes. n is a multiple of 32, and of
+ * SL_ROWS_Q8_MULTIPLE where there are several rows, so that each begins at a multiple of 16 bytes.
+ *
+ * SL_ROWS_S8: m rows as a whole: m n int8, then m f32 d. Each row is first rotated: blocks of B elements are
+ * multiplied by the Hadamard matrix of that size over sqrt(B), B = the largest power of two that divides n,
+ * 256 at most; then d = max |x| / 127 of the row and int8 = round(x / d). Products of two rows stay what they
+ * were, since the matrix is orthogonal, and an outlier no longer takes the precision of its row: it is spread
+ * over its block. n is a multiple of 16. */
+#define SL_ROWS_Q8_MULTIPLE 64
+#define SL_ROWS_F32         0
+#define SL_ROWS_F16         1
+#define SL_ROWS_Q8          2
+#define SL_ROWS_S8          3
 
 #define SL_ROTATION_MAX 256u
 

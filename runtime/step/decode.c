@@ -22,7 +22,7 @@ uint32_t sl_decode_row_format(const sl_model_tensor *t)
 bool sl_decode_takes(const sl_builder *b, const sl_model_tensor *t, uint32_t rows)
 {
     const uint32_t type = (uint32_t)t->file->type;
-    if (t->n_k % 32) return false; /* blocks of activations */
+    if (t->n_k % SL_ROWS_Q8_MULTIPLE) return false;
     return sl_tuning_product(sl_kernel_set_tuning(b->kernels), type, rows) == SL_K_matvec;
 }
 
@@ -269,8 +269,9 @@ static bool experts_fused(const sl_builder *b)
                           *up = sl_build_tensor(b, SL_PART_UP_EXPERTS);
     const sl_model_tensor *down = sl_build_tensor(b, SL_PART_DOWN_EXPERTS);
     const uint32_t most = float_weights(down) ? SL_FUSED_N_K_MAX / 2 : SL_FUSED_N_K_MAX;
-    return gated(b, gate, up) && sl_build_place_of(b, down)->home == SL_HOME_DEVICE && gate->n_k % 32 == 0 &&
-           down->n_k % 32 == 0 && b->h->n_used * down->n_k <= most;
+    return gated(b, gate, up) && sl_build_place_of(b, down)->home == SL_HOME_DEVICE &&
+           gate->n_k % SL_ROWS_Q8_MULTIPLE == 0 && down->n_k % SL_ROWS_Q8_MULTIPLE == 0 &&
+           b->h->n_used * down->n_k <= most;
 }
 
 static sl_status emit_experts(sl_builder *b, const char *label, sl_kernel_id kernel, const sl_model_tensor *t,
@@ -353,7 +354,8 @@ cleanup:
 
 bool sl_decode_experts_fused(const sl_builder *b)
 {
-    return sl_decode_fused(b) && experts_fused(b) && sl_build_tensor(b, SL_PART_ROUTER)->n_k % 32 == 0;
+    return sl_decode_fused(b) && experts_fused(b) &&
+           sl_build_tensor(b, SL_PART_ROUTER)->n_k % SL_ROWS_Q8_MULTIPLE == 0;
 }
 
 sl_status sl_emit_decode_logits(sl_builder *b, sl_range x, uint32_t rows)

@@ -428,7 +428,7 @@ bool sl_gen_moe_gated(sl_kernel_case *c, uint32_t index, const sl_variant *varia
 {
     static const moe_fused_case cases[] = {
         {64, 24, 4, 3, 1, SL_INPUT_NORM, SL_ROWS_Q8, SL_ACT_SILU, 32},
-        {96, 18, 3, 2, 3, SL_INPUT_ROWS, SL_ROWS_Q8, SL_ACT_GELU, 32},
+        {128, 18, 3, 2, 3, SL_INPUT_ROWS, SL_ROWS_Q8, SL_ACT_GELU, 32},
         {33, 8, 5, 3, 2, SL_INPUT_PLAIN, SL_ROWS_F32, SL_ACT_SILU, 16},
     };
     if (index >= SL_COUNTOF(cases)) return false;
