@@ -51,7 +51,7 @@ static void store_new(const step *s, uint32_t t, uint32_t g, uint32_t position, 
     const float *v = (const float *)sl_host(p->v) + from;
     const uint64_t page = pages[position / SL_KV_PAGE_TOKENS];
     const uint64_t at = ((page * n_kv_heads + g) * SL_KV_PAGE_TOKENS + position % SL_KV_PAGE_TOKENS) * d;
-    float key[SL_ATTENTION_HEAD_MAX];
+    float key[SL_ATTENTION_HEAD_MAX] = {0};
     prepare_row(s, (const float *)sl_host(p->k) + from, sl_host(p->k_norm), turns, key);
     for (uint32_t i = 0; i < d; i++) {
         ((uint16_t *)sl_host(p->k_cache))[at + i] = sl_float_to_half(key[i]);

@@ -18,7 +18,7 @@ void sl_host_moe_group(const sl_kernel_task *task)
     const struct sl_push_moe_group *p = task->push;
     struct sl_moe_tile *tiles = sl_host(p->tiles);
     uint32_t place = 0, tile = 0;
-    if (task->index != 0) return;
+    if (task->index != 0 || !p->tile) return;
     for (uint32_t e = 0; e < p->n_experts; e++) {
         const uint32_t count = list_items(p, e, place);
         for (uint32_t first = 0; first < count; first += p->tile)
