@@ -32,20 +32,25 @@ static const char *rung_name(sl_product_rung rung)
     return names[rung];
 }
 
-/* "Q4_K: matvec up to 8 columns, then matmul": of the type that most of the weights have. */
+/* "Q4_K: matvec up to 4 columns, then matmul_skinny up to 64 columns, then gemm": of the type that most of
+ * the weights have. What the device has of products of few columns, and of two phases, goes before what was
+ * tuned. */
 static void describe_switch(sl_engine *e)
 {
     const sl_model_tensor *t = sl_model_find(&e->model, SL_PART_Q, 0);
     const uint32_t *columns = sl_kernel_set_tuning(e->kernels)->columns[t->file->type];
+    const bool few = e->limits.few_arrived, gemm = e->limits.gemm_format != SL_ROWS_F32;
     size_t n = (size_t)snprintf(e->switch_points, sizeof e->switch_points,
                                 "%s: ", sl_ggml_type_name((uint32_t)t->file->type));
     for (uint32_t i = 0; i + 1 < SL_RUNG_COUNT && n < sizeof e->switch_points; i++)
         if (columns[i])
             n += (size_t)snprintf(e->switch_points + n, sizeof e->switch_points - n,
-                                  "%s up to %u columns, then ", rung_name((sl_product_rung)i), columns[i]);
+                                  "%s up to %u columns, then ", rung_name((sl_product_rung)i),
+                                  few ? SL_MIN(columns[i], e->limits.few_from - 1) : columns[i]);
     if (n < sizeof e->switch_points)
-        snprintf(e->switch_points + n, sizeof e->switch_points - n, "%s",
-                 rung_name((sl_product_rung)(SL_RUNG_COUNT - 1)));
+        snprintf(e->switch_points + n, sizeof e->switch_points - n, "%s%s",
+                 few ? "matmul_skinny up to 64 columns, then " : "",
+                 gemm ? "gemm" : rung_name((sl_product_rung)(SL_RUNG_COUNT - 1)));
 }
 
 static sl_tune_cache cache_of(const sl_engine *e, const char *model)
