@@ -175,13 +175,16 @@ vec4 high_half(uvec4 piece) { return vec4(unpackHalf2x16(piece.z), unpackHalf2x1
 
 // Where the lane's pieces of the keys from `first` on begin, in a page of the cache. A step lies within a page, so that all
 // of it may be loaded; what stands in slots that are not keys has no say.
-uvec2 pieces_of(uvec2 page, uint first) { return offset(page, ((first % PAGE + stream) * PIECES + first_piece) * 16u); }
+uvec2 pieces_of(uvec2 page, uint first)
+{
+    return offset(page, ((first % PAGE + stream) * PIECES + min(first_piece, PIECES - 1u)) * 16u);
+}
 
 // A lane behind the end of the row takes the last piece again.
 uint piece_at(uint u, uint i)
 {
     const uint at = u * STREAMS * PIECES + i * LANES;
-    return (i + 1u) * LANES <= PIECES ? at : min(at, u * STREAMS * PIECES + PIECES - 1u - first_piece);
+    return (i + 1u) * LANES <= PIECES ? at : min(at, u * STREAMS * PIECES + PIECES - 1u - min(first_piece, PIECES - 1u));
 }
 
 void load_keys(uvec2 from)
