@@ -134,3 +134,8 @@ void sl_weights_to_f32(uint32_t type, const void *blocks, float *out, uint64_t n
         break;
     }
 }
+
+bool sl_weight_is_float(uint32_t type)
+{
+    return type == SL_WEIGHT_F32 || type == SL_WEIGHT_F16 || type == SL_WEIGHT_BF16;
+}

@@ -27,6 +27,9 @@ typedef enum sl_weight_type {
 /* Block size of a type in weights and bytes; false for a type that no kernel reads. */
 bool sl_weight_block(uint32_t type, uint32_t *out_weights, uint32_t *out_bytes);
 
+/* Is a weight of the type a floating point number by itself? */
+bool sl_weight_is_float(uint32_t type);
+
 /* Turns `n` weights (a multiple of the block) at `blocks` into f32. The definition of the format that all
  * kernels are tested against. Threads: any. */
 void sl_weights_to_f32(uint32_t type, const void *blocks, float *out, uint64_t n);

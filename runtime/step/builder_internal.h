@@ -59,6 +59,9 @@ bool sl_build_few(const sl_builder *b, uint32_t n_tokens);
 sl_status sl_emit_product(sl_builder *b, const sl_product *o, uint32_t x_format);
 /* Rows of x (f32) as f16 in work.halves. */
 sl_status sl_emit_halves(sl_builder *b, sl_range x, uint32_t rows, uint32_t n);
+/* y = `rows` rows of f32 x [n], in another format (SL_ROWS_F16, SL_ROWS_Q8). */
+sl_status sl_emit_convert(sl_builder *b, const char *label, sl_range x, sl_range y, uint32_t rows, uint32_t n,
+                          uint32_t format);
 /* Products of the same x, of matrices of the layer: by gemm where this pass uses it. x_format: SL_ROWS_*. */
 sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format);
 

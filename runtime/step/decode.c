@@ -9,8 +9,7 @@
 
 static bool float_weights(const sl_model_tensor *t)
 {
-    const uint32_t type = (uint32_t)t->file->type;
-    return type == SL_WEIGHT_F32 || type == SL_WEIGHT_F16 || type == SL_WEIGHT_BF16;
+    return sl_weight_is_float((uint32_t)t->file->type);
 }
 
 /* Rows of x as the product with `t` reads them from memory. */
@@ -47,40 +46,6 @@ typedef struct operand {
     const sl_model_tensor *norm;
 } operand;
 
-static sl_status emit_rows_norm(sl_builder *b, const char *label, const operand *from, uint32_t n,
-                                uint32_t rows, uint32_t format, sl_range y)
-{
-    sl_phase *p;
-    sl_status st;
-    if (from->norm) {
-        const struct sl_push_rms_norm push = {
-            .x = from->x.begin,
-            .weight = sl_build_resident(b, from->norm),
-            .y = y.begin,
-            .n = n,
-            .rows = rows,
-            .x_stride = n,
-            .y_stride = n,
-            .format = format,
-            .eps = b->h->norm_eps,
-        };
-        st = sl_build_phase(b, label, SL_K_rms_norm, format, NULL, 0, &push, sizeof push, &p);
-    } else {
-        const struct sl_push_convert_rows push = {.x = from->x.begin,
-                                                  .y = y.begin,
-                                                  .n = n,
-                                                  .rows = rows,
-                                                  .x_stride = n,
-                                                  .y_stride = n,
-                                                  .format = format};
-        st = sl_build_phase(b, label, SL_K_convert_rows, format, NULL, 0, &push, sizeof push, &p);
-    }
-    if (st != SL_OK) return st;
-    sl_phase_reads(p, sl_build_rows_of(from->x, rows, n));
-    sl_phase_writes(p, sl_build_rows_of(y, rows, n));
-    return SL_OK;
-}
-
 /* What products with `t` read of `from`, for `rows` rows: itself, to be prepared by each workgroup; or rows
  * in `scratch` that a phase appended here prepares. */
 static sl_status prepare(sl_builder *b, const char *label, const operand *from, const sl_model_tensor *t,
@@ -95,7 +60,9 @@ static sl_status prepare(sl_builder *b, const char *label, const operand *from, 
         out->x = from->x;
         return SL_OK;
     }
-    return emit_rows_norm(b, label, from, t->n_k, rows, format, scratch);
+    if (!from->norm) return sl_emit_convert(b, label, from->x, scratch, rows, t->n_k, format);
+    return sl_emit_norm(
+        b, &(sl_norm){label, from->norm, from->x, scratch, (sl_range){0, 0}, t->n_k, rows, format});
 }
 
 /* ---- products ---- */
@@ -141,11 +108,8 @@ static sl_status emit_part(sl_builder *b, const fused_product *o, uint64_t w, ui
         .eps = b->h->norm_eps,
     };
     uint32_t spec[SL_FUSED_COUNT] = {
-        [SL_FUSED_COLUMNS] = o->rows,
-        [SL_FUSED_INPUT] = o->in->input,
-        [SL_FUSED_OUTPUT] = o->format,
-        [SL_FUSED_ACT] = b->m->arch->activation == SL_ACTIVATION_GELU ? SL_ACT_GELU : SL_ACT_SILU,
-        [SL_FUSED_N_K] = t->n_k,
+        [SL_FUSED_COLUMNS] = o->rows,     [SL_FUSED_INPUT] = o->in->input, [SL_FUSED_OUTPUT] = o->format,
+        [SL_FUSED_ACT] = sl_build_act(b), [SL_FUSED_N_K] = t->n_k,
     };
     const sl_kernel_id kernel = o->w2 ? SL_K_matvec_gated : SL_K_matvec_fused;
     spec[SL_FUSED_ROWS_GROUP] = rows_group(b, kernel, t, count, o->format == SL_ROWS_Q8, &push, spec);
@@ -304,7 +268,7 @@ static sl_status emit_experts(sl_builder *b, const char *label, sl_kernel_id ker
         [SL_FUSED_COLUMNS] = 1,
         [SL_FUSED_INPUT] = in->input,
         [SL_FUSED_OUTPUT] = format,
-        [SL_FUSED_ACT] = b->m->arch->activation == SL_ACTIVATION_GELU ? SL_ACT_GELU : SL_ACT_SILU,
+        [SL_FUSED_ACT] = sl_build_act(b),
         [SL_FUSED_N_K] = down ? n_used * t->n_k : t->n_k,
     };
     spec[SL_FUSED_ROWS_GROUP] = rows_group(b, kernel, t, t->n_out, !down, &push, spec);

@@ -196,25 +196,6 @@ static sl_range rows_range(sl_range whole, uint32_t format, uint64_t rows, uint6
     return (sl_range){whole.begin, SL_MIN(whole.end, whole.begin + bytes)};
 }
 
-static sl_status emit_convert(sl_builder *b, sl_range x, sl_range y, uint32_t n)
-{
-    const uint32_t rows = b->shape->n_tokens;
-    const struct sl_push_convert_rows push = {.x = x.begin,
-                                              .y = y.begin,
-                                              .n = n,
-                                              .rows = rows,
-                                              .x_stride = n,
-                                              .y_stride = n,
-                                              .format = SL_ROWS_F16};
-    sl_phase *p;
-    sl_status st =
-        sl_build_phase(b, "convert", SL_K_convert_rows, SL_ROWS_F16, NULL, 0, &push, sizeof push, &p);
-    if (st != SL_OK) return st;
-    sl_phase_reads(p, rows_range(x, SL_ROWS_F32, rows, n));
-    sl_phase_writes(p, rows_range(y, SL_ROWS_F16, rows, n));
-    return SL_OK;
-}
-
 static sl_status emit_rotate(sl_builder *b, sl_range x, uint32_t format, sl_range y, uint32_t n)
 {
     const uint32_t rows = b->shape->n_tokens, type = format == SL_ROWS_F16 ? SL_WEIGHT_F16 : SL_WEIGHT_F32;
@@ -243,7 +224,8 @@ static sl_status emit_operand(sl_builder *b, sl_range x, uint32_t format, uint32
     *out = x;
     if (format != wanted) {
         *out = b->l->work.operand;
-        st = wanted == SL_ROWS_S8 ? emit_rotate(b, x, format, *out, n) : emit_convert(b, x, *out, n);
+        st = wanted == SL_ROWS_S8 ? emit_rotate(b, x, format, *out, n)
+                                  : sl_emit_convert(b, "convert", x, *out, b->shape->n_tokens, n, wanted);
     }
     *out = rows_range(*out, wanted, b->shape->n_tokens, n);
     return st;

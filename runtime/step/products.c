@@ -96,24 +96,22 @@ static sl_status emit_skinny_product(sl_builder *b, const sl_product *o, const p
     return SL_OK;
 }
 
-sl_status sl_emit_halves(sl_builder *b, sl_range x, uint32_t rows, uint32_t n)
+sl_status sl_emit_convert(sl_builder *b, const char *label, sl_range x, sl_range y, uint32_t rows, uint32_t n,
+                          uint32_t format)
 {
     const struct sl_push_convert_rows push = {
-        .x = x.begin,
-        .y = b->l->work.halves.begin,
-        .n = n,
-        .rows = rows,
-        .x_stride = n,
-        .y_stride = n,
-        .format = SL_ROWS_F16,
-    };
+        .x = x.begin, .y = y.begin, .n = n, .rows = rows, .x_stride = n, .y_stride = n, .format = format};
     sl_phase *p;
-    sl_status st =
-        sl_build_phase(b, "halves", SL_K_convert_rows, SL_ROWS_F16, NULL, 0, &push, sizeof push, &p);
+    sl_status st = sl_build_phase(b, label, SL_K_convert_rows, format, NULL, 0, &push, sizeof push, &p);
     if (st != SL_OK) return st;
     sl_phase_reads(p, sl_build_rows_of(x, rows, n));
-    sl_phase_writes(p, sl_build_rows_of(b->l->work.halves, rows, n));
+    sl_phase_writes(p, sl_build_rows_of(y, rows, n));
     return SL_OK;
+}
+
+sl_status sl_emit_halves(sl_builder *b, sl_range x, uint32_t rows, uint32_t n)
+{
+    return sl_emit_convert(b, "halves", x, b->l->work.halves, rows, n, SL_ROWS_F16);
 }
 
 sl_status sl_emit_product(sl_builder *b, const sl_product *product, uint32_t x_format)

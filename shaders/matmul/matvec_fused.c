@@ -3,25 +3,21 @@
 
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
+#include "shaders/activation.h"
 #include "shaders/matmul/fused_host.h"
 #include "shaders/rows_out.h"
 
 #include <math.h>
 #include <string.h>
 
-static bool float_weights(uint32_t type)
-{
-    return type == SL_WEIGHT_F32 || type == SL_WEIGHT_F16 || type == SL_WEIGHT_BF16;
-}
-
 uint32_t sl_fused_format(uint32_t input, uint32_t weight_type)
 {
-    return input == SL_INPUT_ROWS && !float_weights(weight_type) ? SL_ROWS_Q8 : SL_ROWS_F32;
+    return input == SL_INPUT_ROWS && !sl_weight_is_float(weight_type) ? SL_ROWS_Q8 : SL_ROWS_F32;
 }
 
 void sl_fused_input(const sl_fused_input_desc *in, float *out)
 {
-    const bool rows = in->input == SL_INPUT_ROWS, floats = float_weights(in->weight_type);
+    const bool rows = in->input == SL_INPUT_ROWS, floats = sl_weight_is_float(in->weight_type);
     if (rows && !floats) {
         for (uint32_t i = 0; i < in->n; i++)
             out[i] = sl_rows_get(SL_ROWS_Q8, in->x, in->n, i);
@@ -47,9 +43,7 @@ void sl_fused_input(const sl_fused_input_desc *in, float *out)
 
 float sl_fused_activation(uint32_t act, float gate, float up)
 {
-    if (act == SL_ACT_GELU)
-        return 0.5f * gate * (1 + tanhf(0.7978845608028654f * (gate + 0.044715f * gate * gate * gate))) * up;
-    return gate / (1 + expf(-gate)) * up;
+    return (act == SL_ACT_GELU ? sl_gelu(gate) : sl_silu(gate)) * up;
 }
 
 double sl_fused_dot(uint32_t type, const void *row, const float *x, uint32_t n)

@@ -1,19 +1,8 @@
 #include "shaders/registry.h"
 
 #include "hal/base/checked.h"
+#include "shaders/activation.h"
 #include "shaders/rows_out.h"
-
-#include <math.h>
-
-static float silu(float x)
-{
-    return x / (1 + expf(-x));
-}
-
-static float gelu(float x)
-{
-    return 0.5f * x * (1 + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
-}
 
 enum { STRIP = 128 };
 
@@ -25,10 +14,10 @@ static void act_strip(const struct sl_push_act_mul *p, uint64_t r, uint32_t firs
     float strip[STRIP];
     if (p->act == SL_ACT_GELU)
         for (uint32_t i = 0; i < count; i++)
-            strip[i] = gelu(gate[i]) * up[i];
+            strip[i] = sl_gelu(gate[i]) * up[i];
     else
         for (uint32_t i = 0; i < count; i++)
-            strip[i] = silu(gate[i]) * up[i];
+            strip[i] = sl_silu(gate[i]) * up[i];
     uint8_t *y = (uint8_t *)sl_host(p->y) + r * sl_rows_bytes(p->format, p->y_stride);
     sl_rows_put(p->format, y, p->n, first, count, strip);
 }

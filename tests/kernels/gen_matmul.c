@@ -290,7 +290,7 @@ typedef struct fused_case {
 
 static void fill_fused(sl_kernel_case *c, const fused_case *k, uint32_t type, bool gated)
 {
-    const bool floats = type == SL_WEIGHT_F32 || type == SL_WEIGHT_F16 || type == SL_WEIGHT_BF16;
+    const bool floats = sl_weight_is_float(type);
     const uint32_t n_k = width_for(type, k->units, 0), n_out = k->n_out;
     const uint32_t format = k->input == SL_INPUT_ROWS && !floats ? SL_ROWS_Q8 : SL_ROWS_F32;
     struct sl_push_matvec_fused *p = (struct sl_push_matvec_fused *)c->push;
@@ -370,7 +370,7 @@ typedef struct moe_fused_case {
 static void fill_moe_fused(sl_kernel_case *c, const moe_fused_case *k, uint32_t type, bool down)
 {
 #define AT(field) offsetof(struct sl_push_moe_fused, field)
-    const bool floats = type == SL_WEIGHT_F32 || type == SL_WEIGHT_F16 || type == SL_WEIGHT_BF16;
+    const bool floats = sl_weight_is_float(type);
     const uint32_t n_k = width_for(type, k->units, 0), items = k->n_used * k->n_tokens;
     const uint32_t format = k->input == SL_INPUT_ROWS && !floats ? SL_ROWS_Q8 : SL_ROWS_F32;
     const uint32_t x_rows = down ? items : k->n_tokens, y_rows = down ? k->n_tokens : items;
