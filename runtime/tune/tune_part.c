@@ -56,18 +56,31 @@ void sl_steps_differ(const sl_step *a, const sl_step *b, sl_label_set *labels)
     add_differing(b, a, b, labels);
 }
 
+/* The last of the first `layers` layers that have phases with these labels. */
+static uint32_t last_layer(const sl_step *step, const sl_label_set *labels, uint32_t layers)
+{
+    uint32_t last = SL_NO_LAYER;
+    for (uint32_t seen = 0; seen < layers; seen++) {
+        uint32_t next = SL_NO_LAYER;
+        for (uint32_t i = 0; i < step->count; i++) {
+            const sl_phase *phase = &step->phases[i];
+            const bool after = last == SL_NO_LAYER || phase->layer > last;
+            if (phase->layer != SL_NO_LAYER && after && phase->layer < next && holds(labels, phase->label))
+                next = phase->layer;
+        }
+        if (next == SL_NO_LAYER) break;
+        last = next;
+    }
+    return last;
+}
+
 sl_status sl_step_part(const sl_step *step, const sl_label_set *labels, uint32_t layers, sl_step *out,
                        sl_diag *diag)
 {
-    uint32_t seen = 0, last = SL_NO_LAYER;
+    const uint32_t last = last_layer(step, labels, layers);
     for (uint32_t i = 0; i < step->count; i++) {
         const sl_phase *phase = &step->phases[i];
-        if (!holds(labels, phase->label)) continue;
-        if (phase->layer != SL_NO_LAYER && phase->layer != last) {
-            if (seen == layers) continue;
-            seen++;
-            last = phase->layer;
-        }
+        if (!holds(labels, phase->label) || (phase->layer != SL_NO_LAYER && phase->layer > last)) continue;
         sl_phase *copy = sl_step_add(out);
         if (!copy) return sl_fail(diag, SL_ERR_NO_MEMORY, "tuning: part of a pass");
         *copy = *phase;
