@@ -2,6 +2,8 @@
 
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
+#include "shaders/matmul/gemm.h"
+#include "shaders/matmul/skinny.h"
 
 #include <string.h>
 
@@ -11,11 +13,8 @@ SL_WEIGHT_TYPES(X)
 
 /* ---- products ---- */
 
-static const struct {
-    sl_kernel_id kernel;
-    uint32_t columns_max;
-} rungs[SL_RUNG_COUNT] = {
-#define X(kernel, columns) [SL_RUNG_##kernel] = {SL_K_##kernel, columns},
+const sl_product_kernel sl_products[SL_RUNG_COUNT] = {
+#define X(kernel, least, most, rows) [SL_RUNG_##kernel] = {SL_K_##kernel, least, most, rows},
     SL_PRODUCTS(X)
 #undef X
 };
@@ -23,18 +22,48 @@ static const struct {
 #define VENDOR_QUALCOMM 0x5143u
 /* An invocation of Adreno has 192 registers: with more than five columns the sums of a product spill. */
 #define ADRENO_MATVEC_COLUMNS 4u
+/* Measured on an H100 with Llama-3-8B Q4_K_M: 5.4 ms a step of 4 columns by mat-vecs, 7.7 of 8, and 5.5 of 9
+ * to 16 by matrix units where these take weights from registers. */
+#define REGISTERS_MATVEC_COLUMNS 4u
+/* And: of more columns, decoding the weights first pays. */
+#define FEW_COLUMNS 64u
+
+static bool has_rung(const sl_device_caps *caps, sl_product_rung rung, uint32_t type)
+{
+    const sl_kernel_id kernel = sl_products[rung].kernel;
+    if (rung != SL_RUNG_gemm) return sl_variant_select(kernel, type, caps);
+    return (sl_variant_select(kernel, SL_ROWS_F16, caps) && sl_variant_select(SL_K_dequant, type, caps)) ||
+           (sl_variant_select(kernel, SL_ROWS_S8, caps) && sl_variant_select(SL_K_rotate, type, caps));
+}
+
+static uint32_t usual_columns(const sl_device_info *device, sl_product_rung rung, uint32_t type,
+                              uint32_t rungs)
+{
+    const sl_variant *skinny = sl_variant_select(SL_K_matmul_skinny, type, &device->caps);
+    if (!(rungs & SL_RUNG_BIT(rung))) return 0;
+    if (rung == SL_RUNG_matvec) {
+        const bool registers =
+            skinny && skinny->needs & SL_CAP_MATRIX_FRAGMENTS && !sl_caps_have(&device->caps, SL_CAP_HOST_FN);
+        if (device->vendor_id == VENDOR_QUALCOMM) return ADRENO_MATVEC_COLUMNS;
+        return registers ? REGISTERS_MATVEC_COLUMNS : SL_MATVEC_COLUMNS_MAX;
+    }
+    /* A CPU has faster ways than its driver's matrices. */
+    if (sl_products[rung].rows == SL_ROWS_F16) return device->type == SL_DEVICE_CPU ? 0 : FEW_COLUMNS;
+    return rung == SL_RUNG_matmul && rungs & SL_RUNG_BIT(SL_RUNG_gemm) ? FEW_COLUMNS
+                                                                       : sl_products[rung].columns_max;
+}
 
 void sl_tuning_default(sl_tuning *tuning, const sl_device_info *device)
 {
     /* A CPU has variants of the single kernels that suit it better; on Adreno the one kernel spills. */
     *tuning =
-        (sl_tuning){.attention_step = device->type != SL_DEVICE_CPU && device->vendor_id != VENDOR_QUALCOMM};
+        (sl_tuning){.attention_step = device->type != SL_DEVICE_CPU && device->vendor_id != VENDOR_QUALCOMM,
+                    .experts_alone = SL_MATVEC_COLUMNS_MAX};
     for (uint32_t type = 0; type < SL_WEIGHT_NUMBERS; type++) {
-        uint32_t *columns = tuning->columns[type];
         for (uint32_t i = 0; i < SL_RUNG_COUNT; i++)
-            columns[i] = sl_variant_select(rungs[i].kernel, type, &device->caps) ? rungs[i].columns_max : 0;
-        if (device->vendor_id == VENDOR_QUALCOMM)
-            columns[SL_RUNG_matvec] = SL_MIN(columns[SL_RUNG_matvec], ADRENO_MATVEC_COLUMNS);
+            if (has_rung(&device->caps, (sl_product_rung)i, type)) tuning->rungs[type] |= SL_RUNG_BIT(i);
+        for (uint32_t i = 0; i < SL_RUNG_COUNT; i++)
+            tuning->columns[type][i] = usual_columns(device, (sl_product_rung)i, type, tuning->rungs[type]);
     }
 }
 
@@ -44,17 +73,16 @@ void sl_tuning_clear(sl_tuning *tuning)
     *tuning = (sl_tuning){0};
 }
 
-sl_kernel_id sl_tuning_product(const sl_tuning *tuning, uint32_t weight_type, uint32_t columns)
+sl_product_rung sl_tuning_rung(const sl_tuning *tuning, uint32_t weight_type, uint32_t columns,
+                               uint32_t allowed)
 {
-    uint32_t rung = 0;
-    while (rung + 1 < SL_RUNG_COUNT && columns > tuning->columns[weight_type][rung])
-        rung++;
-    return rungs[rung].kernel;
-}
-
-uint32_t sl_product_columns_max(sl_product_rung rung)
-{
-    return rungs[rung].columns_max;
+    sl_product_rung last = SL_RUNG_matvec;
+    for (uint32_t rung = 0; rung < SL_RUNG_COUNT; rung++) {
+        if (!(allowed & SL_RUNG_BIT(rung))) continue;
+        last = (sl_product_rung)rung;
+        if (columns <= tuning->columns[weight_type][rung]) break;
+    }
+    return last;
 }
 
 void sl_tuning_force(sl_tuning *tuning, uint32_t weight_type, uint32_t columns, sl_product_rung rung)
@@ -77,9 +105,20 @@ static const struct {
     uint16_t fields[SL_SHAPE_DIMS]; /* 0: none */
     uint16_t tokens;                /* which of them counts tokens */
     uint32_t numbers[NUMBERS_MAX];  /* ends with 0 */
+    uint32_t tokens_min;            /* fewer count as so many: the smallest tile */
 } shapes[SL_KERNEL_COUNT] = {
     [SL_K_matvec] = {{PUSH(matmul, n_out), PUSH(matmul, n_k), PUSH(matmul, n_tokens)}, 2, {0}},
     [SL_K_matmul] = {{PUSH(matmul, n_out), PUSH(matmul, n_k), PUSH(matmul, n_tokens)}, 2, {0}},
+    /* The number: parts of k. */
+    [SL_K_matmul_skinny] = {{PUSH(matmul_skinny, n_out), PUSH(matmul_skinny, n_k),
+                             PUSH(matmul_skinny, n_tokens)},
+                            2,
+                            {1, 2, 3, 4, 6, 8, 12},
+                            .tokens_min = 16},
+    [SL_K_gemm] = {{PUSH(gemm, n_out), PUSH(gemm, n_k), PUSH(gemm, n_tokens)}, 2, {0}},
+    [SL_K_gemm_gated] = {{PUSH(gemm, n_out), PUSH(gemm, n_k), PUSH(gemm, n_tokens)}, 2, {0}},
+    /* The number: items of a tile of moe_matmul. */
+    [SL_K_moe_group] = {{PUSH(moe_group, n_experts), PUSH(moe_group, n_items)}, 1, {16, 32, 64, 128}},
     [SL_K_moe_matvec] = {{PUSH(moe_matvec, n_out), PUSH(moe_matvec, n_k), PUSH(moe_matvec, n_tokens)},
                          2,
                          {0}},
@@ -131,7 +170,8 @@ sl_shape_class sl_shape_class_of(sl_kernel_id kernel, uint32_t key, const void *
             of.dims[i] = spec[field - SPEC_FIRST];
         else
             memcpy(&of.dims[i], (const uint8_t *)push + field - 1, sizeof of.dims[i]);
-        if (i == shapes[kernel].tokens) of.dims[i] = round_up_power(of.dims[i]);
+        if (i == shapes[kernel].tokens)
+            of.dims[i] = SL_MAX(round_up_power(of.dims[i]), shapes[kernel].tokens_min);
     }
     return of;
 }
@@ -177,11 +217,26 @@ void sl_tuning_unset(sl_tuning *tuning, const sl_shape_class *of)
     }
 }
 
+const sl_variant *sl_tuning_usual(const sl_shape_class *of, const sl_device_caps *caps)
+{
+    const struct sl_push_gemm push = {
+        .n_out = of->dims[0], .n_k = of->dims[1], .n_tokens = of->dims[2], .format = of->key};
+    switch (of->kernel) {
+    case SL_K_gemm:
+    case SL_K_gemm_gated:
+        return sl_gemm_select(of->kernel, &push, caps);
+    case SL_K_matmul_skinny:
+        return sl_skinny_variant(caps, of->kernel, of->key, of->dims[2]);
+    default:
+        return sl_variant_select(of->kernel, of->key, caps);
+    }
+}
+
 const sl_variant *sl_tuning_variant(const sl_tuning *tuning, const sl_shape_class *of,
                                     const sl_device_caps *caps)
 {
     const sl_tuning_choice *choice = sl_tuning_find(tuning, of);
-    return choice && choice->variant ? choice->variant : sl_variant_select(of->kernel, of->key, caps);
+    return choice && choice->variant ? choice->variant : sl_tuning_usual(of, caps);
 }
 
 uint32_t sl_tuning_number(const sl_tuning *tuning, sl_kernel_id kernel, uint32_t key, const void *push,
@@ -192,21 +247,30 @@ uint32_t sl_tuning_number(const sl_tuning *tuning, sl_kernel_id kernel, uint32_t
     return choice && choice->number ? choice->number : fallback;
 }
 
-uint32_t sl_tuning_candidates(const sl_shape_class *of, const sl_device_caps *caps, sl_tuning_choice *out,
-                              uint32_t capacity)
+uint32_t sl_tuning_variants(const sl_shape_class *of, const sl_device_caps *caps, sl_tuning_choice *out,
+                            uint32_t capacity)
 {
-    uint32_t count = 0;
+    const sl_variant *usual = sl_tuning_usual(of, caps);
+    uint32_t count = usual ? 1 : 0;
+    if (usual && capacity) out[0] = (sl_tuning_choice){*of, usual, 0};
     /* A device that runs C sides has one for all variants. */
-    const bool one_variant = sl_caps_have(caps, SL_CAP_HOST_FN);
+    if (sl_caps_have(caps, SL_CAP_HOST_FN)) return count;
     for (size_t i = 0; i < sl_variant_count; i++) {
         const sl_variant *v = &sl_variants[i];
-        if (v->kernel != of->kernel || v->key != of->key || !sl_variant_usable(v, caps, NULL)) continue;
-        for (uint32_t k = 0; k <= NUMBERS_MAX; k++) {
-            const uint32_t number = k ? shapes[of->kernel].numbers[k - 1] : 0;
-            if (k && !number) break;
-            if (count++ < capacity) out[count - 1] = (sl_tuning_choice){*of, v, number};
-        }
-        if (one_variant) break;
+        if (v == usual || v->kernel != of->kernel || v->key != of->key || !sl_variant_usable(v, caps, NULL))
+            continue;
+        if (count++ < capacity) out[count - 1] = (sl_tuning_choice){*of, v, 0};
     }
+    return count;
+}
+
+uint32_t sl_tuning_numbers(const sl_shape_class *of, const sl_variant *variant, sl_tuning_choice *out,
+                           uint32_t capacity)
+{
+    uint32_t count = 1;
+    if (capacity) out[0] = (sl_tuning_choice){*of, variant, 0};
+    for (uint32_t i = 0; i < NUMBERS_MAX && shapes[of->kernel].numbers[i]; i++)
+        if (count++ < capacity)
+            out[count - 1] = (sl_tuning_choice){*of, variant, shapes[of->kernel].numbers[i]};
     return count;
 }

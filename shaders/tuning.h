@@ -15,17 +15,31 @@
 
 /* ---- Which kernel multiplies how many columns ---- */
 
-/* The kernels of products, from few columns to many, and how many each can do. */
+/* The ladder: kernels of products from few columns to many. Fewest columns that it may be worth and most that
+ * it can do, and the rows of activations that it reads (gemm: of the pass's format). One that reads F16 and
+ * has the push block of matmul needs no more than its line here. */
 #define SL_PRODUCTS(X)                                                                                       \
-    X(matvec, SL_MATVEC_COLUMNS_MAX)                                                                         \
-    X(matmul, UINT32_MAX)
+    X(matvec, 1, SL_MATVEC_COLUMNS_MAX, SL_ROWS_F32)                                                         \
+    X(matmul_skinny, 2, 512, SL_ROWS_F16)                                                                    \
+    X(matmul, 2, UINT32_MAX, SL_ROWS_F32)                                                                    \
+    X(gemm, 33, UINT32_MAX, SL_ROWS_F32)
 
 typedef enum sl_product_rung {
-#define X(kernel, columns) SL_RUNG_##kernel,
+#define X(kernel, least, most, rows) SL_RUNG_##kernel,
     SL_PRODUCTS(X)
 #undef X
         SL_RUNG_COUNT
 } sl_product_rung;
+
+#define SL_RUNG_BIT(rung) (1u << (rung))
+
+typedef struct sl_product_kernel {
+    sl_kernel_id kernel;
+    uint32_t columns_min, columns_max;
+    uint32_t rows; /* SL_ROWS_* */
+} sl_product_kernel;
+
+extern const sl_product_kernel sl_products[SL_RUNG_COUNT];
 
 #define SL_WEIGHT_NUMBERS 32 /* numbers of weight types are below this */
 
@@ -47,8 +61,13 @@ typedef struct sl_tuning_choice {
 } sl_tuning_choice;
 
 typedef struct sl_tuning {
-    /* [type][rung]: products of up to so many columns are that rung's, of more the next one's. */
+    /* [type][rung]: products of up to so many columns are that rung's, of more the next one's; the last rung
+     * that a pass has takes the rest. */
     uint32_t columns[SL_WEIGHT_NUMBERS][SL_RUNG_COUNT];
+    uint32_t rungs[SL_WEIGHT_NUMBERS]; /* SL_RUNG_BIT of those that the device has kernels for */
+    /* Up to so many tokens each is multiplied with its experts by itself; of more, those of an expert
+     * together. */
+    uint32_t experts_alone;
     bool attention_step; /* decode steps attend in one dispatch a layer */
     sl_tuning_choice *choices;
     uint32_t choice_count, choice_capacity;
@@ -58,10 +77,10 @@ typedef struct sl_tuning {
 void sl_tuning_default(sl_tuning *tuning, const sl_device_info *device);
 void sl_tuning_clear(sl_tuning *tuning);
 
-/* The kernel that multiplies weights of this type with so many columns. */
-sl_kernel_id sl_tuning_product(const sl_tuning *tuning, uint32_t weight_type, uint32_t columns);
-/* Most columns that a rung's kernel can do. */
-uint32_t sl_product_columns_max(sl_product_rung rung);
+/* Which of the rungs `allowed` (SL_RUNG_BIT, at least one) multiplies weights of this type with so many
+ * columns. */
+sl_product_rung sl_tuning_rung(const sl_tuning *tuning, uint32_t weight_type, uint32_t columns,
+                               uint32_t allowed);
 /* Lets products of this type with exactly so many columns be the rung's, whatever was measured, and those
  * with fewer the first one's. */
 void sl_tuning_force(sl_tuning *tuning, uint32_t weight_type, uint32_t columns, sl_product_rung rung);
@@ -78,7 +97,10 @@ SL_NODISCARD sl_status sl_tuning_set(sl_tuning *tuning, const sl_tuning_choice *
 /* Forgets the choice of the class. */
 void sl_tuning_unset(sl_tuning *tuning, const sl_shape_class *of);
 
-/* The variant that runs the class: the choice, else the registry's first. NULL: none runs. */
+/* The variant that runs the class where nothing was chosen: the registry's first, or what a kernel's own
+ * model of its speed prefers (gemm.h, skinny.h). NULL: none runs. */
+const sl_variant *sl_tuning_usual(const sl_shape_class *of, const sl_device_caps *caps);
+/* The variant that runs the class: the choice, else the usual one. NULL: none runs. */
 const sl_variant *sl_tuning_variant(const sl_tuning *tuning, const sl_shape_class *of,
                                     const sl_device_caps *caps);
 /* The number for dispatches with this push block and these constants, of which those that make the class are
@@ -86,10 +108,12 @@ const sl_variant *sl_tuning_variant(const sl_tuning *tuning, const sl_shape_clas
 uint32_t sl_tuning_number(const sl_tuning *tuning, sl_kernel_id kernel, uint32_t key, const void *push,
                           const uint32_t *spec, uint32_t fallback);
 
-/* What there is to choose from for a class, the default first: usable variants, each with the caller's own
- * number and with those worth trying. Writes at most `capacity` and returns the true count: 1 where there is
- * no choice. */
-uint32_t sl_tuning_candidates(const sl_shape_class *of, const sl_device_caps *caps, sl_tuning_choice *out,
-                              uint32_t capacity);
+/* What there is to choose from for a class, in two steps. First the usable variants, the usual one first,
+ * each with the caller's own number; then for one of them the caller's number, which is 0, and those worth
+ * trying. Both write at most `capacity` and return the true count: 1 where there is no choice. */
+uint32_t sl_tuning_variants(const sl_shape_class *of, const sl_device_caps *caps, sl_tuning_choice *out,
+                            uint32_t capacity);
+uint32_t sl_tuning_numbers(const sl_shape_class *of, const sl_variant *variant, sl_tuning_choice *out,
+                           uint32_t capacity);
 
 #endif

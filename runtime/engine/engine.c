@@ -224,6 +224,13 @@ static void choose_gemm(sl_engine *e)
     if (!budget || bytes <= budget - budget / 16) e->limits = with;
 }
 
+/* For tests: of all products that are no mat-vec's. */
+static void use_few_columns(sl_tuning *tuning)
+{
+    for (uint32_t type = 0; type < SL_WEIGHT_NUMBERS; type++)
+        tuning->columns[type][SL_RUNG_matmul_skinny] = sl_products[SL_RUNG_matmul_skinny].columns_max;
+}
+
 static sl_status set_limits(sl_engine *e, sl_diag *diag)
 {
     sl_engine_options *o = &e->options;
@@ -250,6 +257,7 @@ static sl_status set_limits(sl_engine *e, sl_diag *diag)
     };
     choose_gemm(e);
     sl_limits_few_columns(&e->limits, &e->model, &info->caps, sl_engine_hooks.few_columns_on_cpus);
+    if (sl_engine_hooks.few_columns_on_cpus) use_few_columns(sl_kernel_set_tuning(e->kernels));
     return SL_OK;
 }
 

@@ -120,7 +120,7 @@ struct sl_engine {
     sl_device *device;
     sl_kernel_set *kernels;
     sl_tuned tuned;
-    char switch_points[96]; /* for people */
+    char switch_points[512]; /* for people */
     sl_io_options io_options;
     sl_io_engine *io; /* the engine's own: loading, embedding rows */
     sl_io_file **files;

@@ -6,6 +6,7 @@
 #include "hal/base/clock.h"
 #include "runtime/tune/tuner.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,40 +18,84 @@
 static void name_shapes(const sl_engine *e, char *out, size_t size)
 {
     const sl_hparams *h = &e->model.h;
-    snprintf(out, size, "%s %ux%u %u/%ux%u %ux%u %u%s", e->model.arch->name, h->n_embd, h->n_ff, h->n_heads,
+    static const char *const gemms[] = {
+        [SL_ROWS_F32] = "", [SL_ROWS_F16] = " f16 rows", [SL_ROWS_S8] = " int8 rows"};
+    snprintf(out, size, "%s %ux%u %u/%ux%u %ux%u %u%s%s", e->model.arch->name, h->n_embd, h->n_ff, h->n_heads,
              h->n_kv_heads, h->head_dim, h->n_experts, h->n_expert_ff, h->n_vocab,
-             e->q8_activations ? " q8" : "");
+             e->q8_activations ? " q8" : "", gemms[e->limits.gemm_format]);
 }
 
-static const char *rung_name(sl_product_rung rung)
+typedef struct text {
+    char *at;
+    size_t left;
+} text;
+
+static void __attribute__((format(printf, 2, 3))) append(text *t, const char *format, ...)
 {
-    static const char *const names[] = {
-#define X(kernel, columns) #kernel,
-        SL_PRODUCTS(X)
-#undef X
-    };
-    return names[rung];
+    va_list arguments;
+    va_start(arguments, format);
+    const int n = vsnprintf(t->at, t->left, format, arguments);
+    va_end(arguments);
+    const size_t written = n < 0 ? 0 : SL_MIN((size_t)n, t->left - 1);
+    t->at += written;
+    t->left -= written;
 }
 
-/* "Q4_K: matvec up to 4 columns, then matmul_skinny up to 64 columns, then gemm": of the type that most of
- * the weights have. What the device has of products of few columns, and of two phases, goes before what was
- * tuned. */
+/* "matvec up to 4 columns, then matmul_skinny up to 64 columns, then gemm" */
+static void describe_ladder(const sl_engine *e, uint32_t type, text *out)
+{
+    const sl_tuning *tuning = sl_kernel_set_tuning(e->kernels);
+    const uint32_t rungs = sl_step_rungs(&e->limits, tuning, type);
+    for (uint32_t columns = 1;;) {
+        const sl_product_rung rung = sl_tuning_rung(tuning, type, columns, rungs);
+        const uint32_t last = tuning->columns[type][rung];
+        append(out, "%s", sl_kernel_rows[sl_products[rung].kernel].name);
+        /* Beyond its columns only where no rung follows. */
+        if (last < columns || last == UINT32_MAX || sl_tuning_rung(tuning, type, last + 1, rungs) == rung)
+            return;
+        append(out, " up to %u columns, then ", last);
+        columns = last + 1;
+    }
+}
+
+/* Weight types of a layer's matrices, each once. */
+static uint32_t list_types(const sl_model *m, uint32_t out[SL_WEIGHT_NUMBERS])
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < m->tensor_count; i++) {
+        const sl_model_tensor *t = &m->tensors[i];
+        const bool dense = t->part == SL_PART_Q || t->part == SL_PART_K || t->part == SL_PART_V ||
+                           t->part == SL_PART_O || t->part == SL_PART_GATE || t->part == SL_PART_UP ||
+                           t->part == SL_PART_DOWN;
+        uint32_t known = 0;
+        while (known < count && out[known] != (uint32_t)t->file->type)
+            known++;
+        if (dense && known == count) out[count++] = (uint32_t)t->file->type;
+    }
+    return count;
+}
+
+/* The ladders of all types of a layer, those that are the same together: "Q4_K/Q6_K: matvec up to ..." */
 static void describe_switch(sl_engine *e)
 {
-    const sl_model_tensor *t = sl_model_find(&e->model, SL_PART_Q, 0);
-    const uint32_t *columns = sl_kernel_set_tuning(e->kernels)->columns[t->file->type];
-    const bool few = e->limits.few_arrived, gemm = e->limits.gemm_format != SL_ROWS_F32;
-    size_t n = (size_t)snprintf(e->switch_points, sizeof e->switch_points,
-                                "%s: ", sl_ggml_type_name((uint32_t)t->file->type));
-    for (uint32_t i = 0; i + 1 < SL_RUNG_COUNT && n < sizeof e->switch_points; i++)
-        if (columns[i])
-            n += (size_t)snprintf(e->switch_points + n, sizeof e->switch_points - n,
-                                  "%s up to %u columns, then ", rung_name((sl_product_rung)i),
-                                  few ? SL_MIN(columns[i], e->limits.few_from - 1) : columns[i]);
-    if (n < sizeof e->switch_points)
-        snprintf(e->switch_points + n, sizeof e->switch_points - n, "%s%s",
-                 few ? "matmul_skinny up to 64 columns, then " : "",
-                 gemm ? "gemm" : rung_name((sl_product_rung)(SL_RUNG_COUNT - 1)));
+    uint32_t types[SL_WEIGHT_NUMBERS];
+    const uint32_t count = list_types(&e->model, types);
+    const sl_tuning *tuning = sl_kernel_set_tuning(e->kernels);
+    text out = {e->switch_points, sizeof e->switch_points};
+    for (uint32_t i = 0; i < count; i++) {
+        bool told = false;
+        for (uint32_t k = 0; k < i; k++)
+            told |= !memcmp(tuning->columns[types[k]], tuning->columns[types[i]], sizeof tuning->columns[0]);
+        if (told) continue;
+        append(&out, "%s%s", i ? "; " : "", sl_ggml_type_name(types[i]));
+        for (uint32_t k = i + 1; k < count; k++)
+            if (!memcmp(tuning->columns[types[k]], tuning->columns[types[i]], sizeof tuning->columns[0]))
+                append(&out, "/%s", sl_ggml_type_name(types[k]));
+        append(&out, ": ");
+        describe_ladder(e, types[i], &out);
+    }
+    if (sl_step_groups_experts(&e->layout, e->kernels))
+        append(&out, "; experts grouped from %u tokens", tuning->experts_alone + 1);
 }
 
 static sl_tune_cache cache_of(const sl_engine *e, const char *model)

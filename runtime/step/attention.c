@@ -184,7 +184,7 @@ sl_status sl_emit_turns(sl_builder *b)
 uint32_t sl_attention_format(const sl_builder *b)
 {
     const bool blocks = b->h->head_dim % 32 == 0; /* of Q8: within a head */
-    return in_one_step(b) && sl_decode_fused(b) && blocks
+    return in_one_step(b) && sl_decode_fused(b, SL_HALF_ATTENTION) && blocks
                ? sl_decode_row_format(sl_build_tensor(b, SL_PART_O))
                : SL_ROWS_F32;
 }

@@ -97,12 +97,12 @@ static sl_status emit_qkv(sl_builder *b)
     const uint32_t t = b->shape->n_tokens;
     const sl_range none = {0, 0};
     sl_status st;
-    const uint32_t format = sl_build_rows_format(b);
     const sl_product qkv[] = {
         {"attn_q", sl_build_tensor(b, SL_PART_Q), w->h, w->q, t, false},
         {"attn_k", sl_build_tensor(b, SL_PART_K), w->h, w->k, t, false},
         {"attn_v", sl_build_tensor(b, SL_PART_V), w->h, w->v, t, false},
     };
+    const uint32_t format = sl_build_rows_format(b, qkv, SL_COUNTOF(qkv));
     SL_TRY(sl_emit_norm(b, &(sl_norm){"attn_norm", sl_build_tensor(b, SL_PART_ATTN_NORM), w->x, w->h, none,
                                       b->h->n_embd, t, format}));
     SL_TRY(sl_emit_products(b, qkv, 3, format));
@@ -118,46 +118,46 @@ static sl_status emit_attention_half(sl_builder *b)
         "attn_output",          sl_build_tensor(b, SL_PART_O), w->attention, sl_build_half_block_target(b), t,
         !b->m->arch->post_norms};
     sl_status st;
-    SL_TRY(sl_decode_fused(b) ? sl_emit_decode_qkv(b) : emit_qkv(b));
+    const bool fused = sl_decode_fused(b, SL_HALF_ATTENTION);
+    SL_TRY(fused ? sl_emit_decode_qkv(b) : emit_qkv(b));
     SL_TRY(sl_emit_attention(b));
-    SL_TRY(sl_decode_fused(b) ? sl_emit_decode_o(b) : sl_emit_products(b, &output, 1, SL_ROWS_F32));
+    SL_TRY(fused ? sl_emit_decode_o(b) : sl_emit_products(b, &output, 1, SL_ROWS_F32));
     SL_TRY(emit_post_norm(b, "attn_post_norm", SL_PART_ATTN_POST_NORM));
 cleanup:
     return st;
 }
 
-static sl_status emit_ffn_norm(sl_builder *b)
+static sl_status emit_ffn_norm(sl_builder *b, uint32_t format)
 {
     const sl_workspace *w = &b->l->work;
     const sl_range none = {0, 0};
     return sl_emit_norm(b, &(sl_norm){"ffn_norm", sl_build_tensor(b, SL_PART_FFN_NORM), w->x, w->h, none,
-                                      b->h->n_embd, b->shape->n_tokens,
-                                      b->m->arch->moe ? SL_ROWS_F32 : sl_build_rows_format(b)});
+                                      b->h->n_embd, b->shape->n_tokens, format});
 }
 
 static sl_status emit_dense(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const uint32_t t = b->shape->n_tokens;
-    const bool gemm = sl_build_gemm(b), few = sl_build_few(b, t);
-    const uint32_t inner = gemm || few ? SL_ROWS_F16 : SL_ROWS_F32; /* what down reads */
     const sl_product gate_up[] = {
         {"ffn_gate", sl_build_tensor(b, SL_PART_GATE), w->h, w->gate, t, false},
         {"ffn_up", sl_build_tensor(b, SL_PART_UP), w->h, w->up, t, false},
     };
-    const sl_product down = {"ffn_down",
-                             sl_build_tensor(b, SL_PART_DOWN),
-                             inner == SL_ROWS_F16 ? w->act : w->gate,
-                             sl_build_half_block_target(b),
-                             t,
-                             !b->m->arch->post_norms};
+    sl_product down = {"ffn_down", sl_build_tensor(b, SL_PART_DOWN), w->gate, sl_build_half_block_target(b),
+                       t,          !b->m->arch->post_norms};
+    const sl_product_rung down_rung = sl_build_rung(b, down.w, t);
+    const bool halves = down_rung == SL_RUNG_gemm || sl_build_rows_of_rung(b, down_rung) == SL_ROWS_F16;
+    const uint32_t outer = sl_build_rows_format(b, gate_up, SL_COUNTOF(gate_up));
+    const uint32_t inner = halves ? SL_ROWS_F16 : SL_ROWS_F32; /* what down reads */
     sl_status st;
-    if (sl_decode_fused(b)) return sl_emit_decode_dense(b);
-    SL_TRY(emit_ffn_norm(b));
-    if (gemm) {
-        SL_TRY(sl_emit_gemm_gated(b, w->h, sl_build_rows_format(b)));
+    if (sl_decode_fused(b, SL_HALF_FFN)) return sl_emit_decode_dense(b);
+    if (halves) down.x = w->act;
+    SL_TRY(emit_ffn_norm(b, outer));
+    if (halves && sl_build_rung(b, gate_up[0].w, t) == SL_RUNG_gemm &&
+        sl_build_rung(b, gate_up[1].w, t) == SL_RUNG_gemm) {
+        SL_TRY(sl_emit_gemm_gated(b, w->h, outer));
     } else {
-        SL_TRY(sl_emit_products(b, gate_up, 2, inner));
+        SL_TRY(sl_emit_products(b, gate_up, SL_COUNTOF(gate_up), outer));
         SL_TRY(sl_emit_act_mul(b, t, b->h->n_ff, inner));
     }
     SL_TRY(sl_emit_products(b, &down, 1, inner));
@@ -167,8 +167,8 @@ cleanup:
 
 static sl_status emit_moe(sl_builder *b)
 {
-    if (sl_decode_experts_fused(b)) return sl_emit_decode_moe(b);
-    sl_status st = emit_ffn_norm(b);
+    if (sl_decode_experts_fused(b) && !sl_build_groups_experts(b)) return sl_emit_decode_moe(b);
+    sl_status st = emit_ffn_norm(b, SL_ROWS_F32);
     return st == SL_OK ? sl_emit_moe(b) : st;
 }
 

@@ -3,6 +3,7 @@
 #define SL_RUNTIME_STEP_BUILDER_H
 
 #include "runtime/step/layout.h"
+#include "shaders/tuning.h"
 
 /* What a pass leaves behind. */
 typedef enum sl_output {
@@ -24,6 +25,11 @@ typedef struct sl_shape {
     bool prefill;  /* runs of consecutive tokens: attention by tiles */
     bool apart;    /* each token is of a sequence of its own: none attends to another one's key */
 } sl_shape;
+
+/* The rungs (SL_RUNG_BIT) that matrices of this type have in passes with these limits. */
+uint32_t sl_step_rungs(const sl_limits *limits, const sl_tuning *tuning, uint32_t weight_type);
+/* Is there a choice between experts one by one and grouped by expert? */
+bool sl_step_groups_experts(const sl_layout *layout, sl_kernel_set *kernels);
 
 /* Appends the phases of one pass to `step`. Errors: SL_ERR_UNSUPPORTED when the device has no kernel for a
  * part, SL_ERR_NO_MEMORY. */

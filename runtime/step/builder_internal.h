@@ -1,6 +1,7 @@
 /* builder_internal.h - what the files of the builder share. Each emits the phases of one part of a pass:
  *
  *   builder.c    layers and the whole pass; where tensors are
+ *   rungs.c      which kernel multiplies a matrix
  *   decode.c     the products of a decode step, fused with their surroundings
  *   products.c   embeddings, norms, products with weights, activations
  *   gemm_phases.c  products of many tokens in two phases
@@ -23,7 +24,7 @@ typedef struct sl_builder {
     sl_diag *diag;
     uint32_t layer;         /* current, or SL_NO_LAYER */
     uint32_t stage;         /* latest stage of streamed weights that was needed */
-    uint32_t few;           /* products of few columns so far */
+    uint32_t few;           /* products by matmul_skinny so far */
     uint32_t decoded_group; /* gemm_phases.c: latest group of matrices that was decoded, counted from 1 */
 } sl_builder;
 
@@ -45,6 +46,8 @@ uint64_t sl_build_streamed(sl_builder *b, uint32_t piece);
 /* Where a half block writes: straight onto the residual stream, or aside when a post norm comes between. */
 sl_range sl_build_half_block_target(const sl_builder *b);
 
+#define SL_GROUP_PARTS 3u /* matrices that read the same input, at most */
+
 typedef struct sl_product {
     const char *label;
     const sl_model_tensor *w;
@@ -53,23 +56,32 @@ typedef struct sl_product {
     bool add; /* y += */
 } sl_product;
 
-/* Does the device have kernels of its own for so many columns; they read rows of F16. */
-bool sl_build_few(const sl_builder *b, uint32_t n_tokens);
-/* x_format: SL_ROWS_*, F16 only where sl_build_few says so. */
-sl_status sl_emit_product(sl_builder *b, const sl_product *o, uint32_t x_format);
+/* ---- rungs.c ---- */
+
+/* Parts of a layer whose products are fused together, or none of them. */
+typedef enum sl_half { SL_HALF_ATTENTION, SL_HALF_FFN } sl_half;
+
+/* Which kernel multiplies the matrix with so many columns. */
+sl_product_rung sl_build_rung(const sl_builder *b, const sl_model_tensor *t, uint32_t columns);
+/* Is this half of the layer fused: few tokens, on a device and with weights that the fused products take? */
+bool sl_decode_fused(const sl_builder *b, sl_half half);
+/* Rows that the rung's kernel reads, and takes without a conversion: SL_ROWS_F32 or SL_ROWS_F16. */
+uint32_t sl_build_rows_of_rung(const sl_builder *b, sl_product_rung rung);
+/* What to make for products of one input: SL_ROWS_F16 where all read that, else SL_ROWS_F32. */
+uint32_t sl_build_rows_format(const sl_builder *b, const sl_product *products, uint32_t count);
+
+/* Products of the same x; several of them, of matrices of one group (gemm_phases.c). x_format: SL_ROWS_*, F16
+ * only where sl_build_rows_format says so. */
+sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format);
 /* Rows of x (f32) as f16 in work.halves. */
 sl_status sl_emit_halves(sl_builder *b, sl_range x, uint32_t rows, uint32_t n);
 /* y = `rows` rows of f32 x [n], in another format (SL_ROWS_F16, SL_ROWS_Q8). */
 sl_status sl_emit_convert(sl_builder *b, const char *label, sl_range x, sl_range y, uint32_t rows, uint32_t n,
                           uint32_t format);
-/* Products of the same x, of matrices of the layer: by gemm where this pass uses it. x_format: SL_ROWS_*. */
-sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format);
 
-/* gemm_phases.c: does this pass use it; what norms write for products then. */
-bool sl_build_gemm(const sl_builder *b);
-uint32_t sl_build_rows_format(const sl_builder *b);
+/* gemm_phases.c: products by gemm, of matrices of one group. */
 sl_status sl_emit_gemm_group(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format);
-/* work.act = act(gate . h) * (up . h), rows of F16 */
+/* work.act = act(gate . h) * (up . h), rows of F16, where both are gemm's. */
 sl_status sl_emit_gemm_gated(sl_builder *b, sl_range h, uint32_t h_format);
 
 typedef struct sl_norm {
@@ -94,6 +106,8 @@ sl_status sl_emit_attention(sl_builder *b);
  */
 uint32_t sl_attention_format(const sl_builder *b);
 sl_status sl_emit_moe(sl_builder *b);
+/* Are the tokens of an expert multiplied together? */
+bool sl_build_groups_experts(const sl_builder *b);
 sl_status sl_emit_route(sl_builder *b);
 /* The batch of a chained step. */
 sl_status sl_emit_advance(sl_builder *b);
@@ -101,16 +115,14 @@ sl_status sl_emit_logits(sl_builder *b);
 sl_status sl_emit_greedy(sl_builder *b);
 sl_status sl_emit_sampling(sl_builder *b);
 
-/* Is this pass one of few tokens, on a device and with weights that the fused products take? The layer's own.
- */
-bool sl_decode_fused(const sl_builder *b);
-/* Format (SL_ROWS_*) in which such a product with `t` reads rows from memory. */
+/* Format (SL_ROWS_*) in which a fused a product with `t` reads rows from memory. */
 uint32_t sl_decode_row_format(const sl_model_tensor *t);
 /* Does the fused product multiply this matrix with so many rows? */
 bool sl_decode_takes(const sl_builder *b, const sl_model_tensor *t, uint32_t rows);
 sl_status sl_emit_decode_qkv(sl_builder *b);
 sl_status sl_emit_decode_o(sl_builder *b);
 sl_status sl_emit_decode_dense(sl_builder *b);
+/* Can the experts of this pass be, of so few tokens? */
 bool sl_decode_experts_fused(const sl_builder *b);
 sl_status sl_emit_decode_moe(sl_builder *b);
 /* Of `rows` rows of the residual stream. */

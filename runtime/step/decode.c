@@ -20,21 +20,7 @@ uint32_t sl_decode_row_format(const sl_model_tensor *t)
 
 bool sl_decode_takes(const sl_builder *b, const sl_model_tensor *t, uint32_t rows)
 {
-    const uint32_t type = (uint32_t)t->file->type;
-    if (t->n_k % SL_ROWS_Q8_MULTIPLE) return false;
-    return sl_tuning_product(sl_kernel_set_tuning(b->kernels), type, rows) == SL_K_matvec;
-}
-
-bool sl_decode_fused(const sl_builder *b)
-{
-    static const sl_part parts[] = {SL_PART_Q,    SL_PART_K,  SL_PART_V,   SL_PART_O,
-                                    SL_PART_GATE, SL_PART_UP, SL_PART_DOWN};
-    if (!b->l->fused_decode || sl_build_few(b, b->shape->n_tokens)) return false;
-    for (uint32_t i = 0; i < SL_COUNTOF(parts); i++) {
-        const sl_model_tensor *t = sl_build_tensor(b, parts[i]);
-        if (t && !sl_decode_takes(b, t, b->shape->n_tokens)) return false;
-    }
-    return true;
+    return t->n_k % SL_ROWS_Q8_MULTIPLE == 0 && sl_build_rung(b, t, rows) == SL_RUNG_matvec;
 }
 
 /* ---- inputs ---- */
@@ -318,8 +304,8 @@ cleanup:
 
 bool sl_decode_experts_fused(const sl_builder *b)
 {
-    return sl_decode_fused(b) && experts_fused(b) &&
-           sl_build_tensor(b, SL_PART_ROUTER)->n_k % SL_ROWS_Q8_MULTIPLE == 0;
+    return b->l->fused_decode && b->shape->n_tokens <= SL_MATVEC_COLUMNS_MAX && experts_fused(b) &&
+           sl_decode_takes(b, sl_build_tensor(b, SL_PART_ROUTER), b->shape->n_tokens);
 }
 
 sl_status sl_emit_decode_logits(sl_builder *b, sl_range x, uint32_t rows)

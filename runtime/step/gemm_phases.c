@@ -3,7 +3,8 @@
  * one is multiplied.
  *
  * Products that read the same rows form a group. Groups with even numbers use one buffer, the others the
- * other one; a layer has an even number of them. */
+ * other one; a layer has an even number of them. A matrix for which the ladder has another kernel is left out
+ * of its group. */
 #include "runtime/step/gemm_phases.h"
 
 #include "runtime/step/builder_internal.h"
@@ -14,13 +15,12 @@
 
 #define GROUPS      4u
 #define GROUPS_MOE  2u /* experts are not decoded */
-#define GROUP_PARTS 3u
 #define GROUP_OF_FF 2u
 #define PLACE_ALIGN 256u
 
 static const struct {
     uint32_t count;
-    sl_part parts[GROUP_PARTS];
+    sl_part parts[SL_GROUP_PARTS];
 } groups[GROUPS] = {
     {3, {SL_PART_Q, SL_PART_K, SL_PART_V}},
     {1, {SL_PART_O}},
@@ -139,7 +139,7 @@ static sl_status emit_decode_rows(sl_builder *b, const sl_model_tensor *t, uint6
 static sl_status emit_decode(sl_builder *b, const sl_model_tensor *t)
 {
     const sl_place *place = sl_build_place_of(b, t);
-    if (in_place(b, t)) return SL_OK;
+    if (sl_build_rung(b, t, b->shape->n_tokens) != SL_RUNG_gemm || in_place(b, t)) return SL_OK;
     if (place->home == SL_HOME_DEVICE)
         return emit_decode_rows(b, t, sl_build_resident(b, t), 0, (uint32_t)t->n_out);
     for (uint32_t i = 0; i < place->piece_count; i++) {
@@ -175,18 +175,6 @@ static sl_status emit_decode_ahead(sl_builder *b, uint32_t g)
 }
 
 /* ---- activations ---- */
-
-bool sl_build_gemm(const sl_builder *b)
-{
-    return b->shape->n_tokens >= SL_GEMM_TOKENS_MIN && b->l->limits.gemm_format != SL_ROWS_F32;
-}
-
-uint32_t sl_build_rows_format(const sl_builder *b)
-{
-    const bool halves =
-        sl_build_gemm(b) ? b->l->limits.gemm_format == SL_ROWS_F16 : sl_build_few(b, b->shape->n_tokens);
-    return halves ? SL_ROWS_F16 : SL_ROWS_F32;
-}
 
 static sl_range rows_range(sl_range whole, uint32_t format, uint64_t rows, uint64_t n)
 {
@@ -249,7 +237,11 @@ static uint64_t weights_at(const sl_builder *b, const sl_model_tensor *t)
 static sl_status emit_kernel(sl_builder *b, const char *label, sl_kernel_id id,
                              const struct sl_push_gemm *push, sl_phase **out)
 {
-    const sl_variant *v = sl_gemm_select(id, push, sl_kernel_set_caps(b->kernels));
+    const sl_shape_class of = sl_shape_class_of(id, push->format, push, NULL);
+    const sl_tuning_choice *choice = sl_tuning_find(sl_kernel_set_tuning(b->kernels), &of);
+    const sl_variant *v = choice && choice->variant
+                              ? choice->variant
+                              : sl_gemm_select(id, push, sl_kernel_set_caps(b->kernels));
     uint32_t spec[SL_GEMM_SPECS];
     if (!v) return sl_fail(b->diag, SL_ERR_UNSUPPORTED, "pass: no kernel for %s", label);
     sl_gemm_spec(push, v, spec);

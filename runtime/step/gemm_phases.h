@@ -6,9 +6,6 @@
 
 #include "runtime/step/layout.h"
 
-/* More tokens than this take the two phases; fewer do not repay the decoding. */
-#define SL_GEMM_TOKENS_MIN 65u
-
 /* Fills in limits->gemm_format and limits->decoded_bytes with what the device does best: S8 (only if int8 is
  * true) or F16 rows where it has matrix units, SL_ROWS_F32 and 0 bytes where it has none, or the model has a
  * matrix that does not fit the kernels. Whether there is memory for it is for the caller to decide. */

@@ -2,6 +2,7 @@
 
 #include "hal/base/checked.h"
 #include "shaders/matmul/skinny.h"
+#include "shaders/tuning.h"
 
 static uint64_t place(sl_range *range, uint64_t at, uint64_t elements, uint64_t element_bytes)
 {
@@ -9,22 +10,29 @@ static uint64_t place(sl_range *range, uint64_t at, uint64_t elements, uint64_t 
     return sl_align_up(range->end, 256);
 }
 
+/* Most columns of a product that reads rows of F16 and that the device has a kernel for; 0: it has none. */
+static uint32_t half_columns(const sl_device_caps *caps)
+{
+    uint32_t most = 0;
+    for (uint32_t rung = 0; rung < SL_RUNG_COUNT; rung++)
+        if (sl_products[rung].rows == SL_ROWS_F16 &&
+            sl_variant_select(sl_products[rung].kernel, SL_WEIGHT_F16, caps))
+            most = SL_MAX(most, sl_products[rung].columns_max);
+    return most;
+}
+
 void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_device_caps *caps, bool on_cpus)
 {
     const sl_hparams *h = &model->h;
-    limits->few_partial_bytes = limits->few_arrived = 0;
+    limits->half_columns = limits->few_arrived = 0;
+    limits->few_partial_bytes = 0;
     /* What the kernels that make rows of f16 ask for. */
     const bool rows_fit = h->n_embd % 32 == 0 && h->n_ff % 32 == 0 && h->n_expert_ff % 32 == 0 &&
                           h->n_heads * h->head_dim % 32 == 0;
     const bool cpu = sl_caps_have(caps, SL_CAP_SCALAR_LOADS) && !on_cpus;
-    if (rows_fit && !cpu && !sl_caps_have(caps, SL_CAP_HOST_FN))
-        sl_skinny_room(caps, &limits->few_partial_bytes, &limits->few_arrived);
-    /* Measured on an H100 with Llama-3-8B Q4_K_M: 5.4 ms a step of 4 columns by mat-vecs, 7.7 of 8, and 5.5
-     * of 9 to 16 by matrix units, whose kernel for this type takes weights from registers there. */
-    const sl_model_tensor *q = sl_model_find(model, SL_PART_Q, 0);
-    const bool early = sl_caps_have(caps, SL_CAP_MATRIX_FRAGMENTS) && !model->arch->moe && q &&
-                       (uint32_t)q->file->type == SL_WEIGHT_Q4_K;
-    limits->few_from = early ? SL_FEW_FROM_REGISTERS : SL_MATVEC_COLUMNS_MAX + 1;
+    if (!rows_fit || cpu || sl_caps_have(caps, SL_CAP_HOST_FN)) return;
+    limits->half_columns = half_columns(caps);
+    sl_skinny_room(caps, &limits->few_partial_bytes, &limits->few_arrived);
 }
 
 /* Sizes are products of figures that hparams.c has bounded: they fit 64 bits. */
@@ -54,20 +62,20 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     const bool gemm = limits->gemm_format != SL_ROWS_F32;
     /* An element takes 2 bytes at most, and so a row of 16 and more elements with its scale, too. */
     at = place(&w->operand, at, gemm ? t * SL_MAX(SL_MAX(q, h->n_embd), h->n_ff) : 0, 2);
-    at = place(&w->act, at, limits->few_arrived ? t * ff : gemm ? t * h->n_ff : 0, 2);
+    const bool halves = limits->half_columns != 0;
+    at = place(&w->act, at, halves ? t * ff : gemm ? t * h->n_ff : 0, 2);
     at = place(&w->decoded_even, at, limits->decoded_bytes[0], 1);
     at = place(&w->decoded_odd, at, limits->decoded_bytes[1], 1);
     at = place(&w->router, at, t * h->n_experts, 4);
     at = place(&w->route_ids, at, t * h->n_used, 4);
     at = place(&w->route_weights, at, t * h->n_used, 4);
     at = place(&w->expert_out, at, t * h->n_used * h->n_embd, 4);
-    const bool halves = limits->few_arrived != 0;
     const uint64_t items = halves ? t * h->n_used : 0;
     at = place(&w->moe_items, at, items, 4);
     at = place(&w->moe_tiles, at, items ? SL_MOE_TILES(h->n_experts, items, SL_MOE_TILE_MIN) : 0,
                sizeof(struct sl_moe_tile));
     /* Of experts, rows of any number of tokens. */
-    const uint64_t few = h->n_experts ? t : SL_MIN(t, SL_FEW_COLUMNS_MAX);
+    const uint64_t few = h->n_experts ? t : SL_MIN(t, limits->half_columns);
     at = place(&w->halves, at, halves ? few * SL_MAX(q, h->n_embd) : 0, 2);
     at = place(&w->few_partial, at, SL_FEW_AT_ONCE * limits->few_partial_bytes, 1);
     at = place(&w->few_arrived, at, SL_FEW_AT_ONCE * (uint64_t)limits->few_arrived, 4);

@@ -13,12 +13,8 @@
 #define SL_PENALTY_ENTRIES_MAX 64u
 #define SL_SPLITS_MAX          64u
 
-/* Products of 9 to 64 columns have kernels of their own where the device has matrix units; so many of them
- * may run without a barrier between them. */
-#define SL_FEW_COLUMNS_MAX    64u
-#define SL_FEW_AT_ONCE        3u
-#define SL_FEW_FROM_REGISTERS 5u  /* columns */
-#define SL_MOE_TILE_MIN       16u /* items of a tile of moe_matmul, at least */
+#define SL_FEW_AT_ONCE  3u  /* products by matmul_skinny that may run without a barrier between them */
+#define SL_MOE_TILE_MIN 16u /* items of a tile of moe_matmul, at least */
 
 /* The largest pass. */
 typedef struct sl_limits {
@@ -27,10 +23,10 @@ typedef struct sl_limits {
     uint32_t gemm_format; /* gemm_phases.h: rows that products of many tokens read; SL_ROWS_F32: they read the
                              file's blocks */
     uint64_t decoded_bytes[2];
-    /* Of products of few columns (sl_limits_few_columns); zeros where the device has none. */
-    uint64_t few_partial_bytes;
+    /* Of products that read rows of F16 (sl_limits_few_columns); zeros where the device has none. */
+    uint32_t half_columns;      /* most columns of one */
+    uint64_t few_partial_bytes; /* and of matmul_skinny among them */
     uint32_t few_arrived;
-    uint32_t few_from; /* columns from which they are used */
 } sl_limits;
 
 /* Ranges in the workspace. [T] tokens, [O] outputs. f32 unless said otherwise. */
@@ -59,7 +55,7 @@ typedef struct sl_limits {
     X(expert_out)    /* [T][n_used][n_embd] */                                                               \
     X(moe_items)     /* [T * n_used] u32: items by expert (moe_group) */                                     \
     X(moe_tiles)     /* struct sl_moe_tile: and tiles of them */                                             \
-    X(halves)        /* f16: inputs of products of few columns that no kernel makes as such */               \
+    X(halves)        /* f16: inputs of products that no kernel makes as such */                              \
     X(few_partial)   /* sums of parts of such products, of several that may run at once */                   \
     X(few_arrived)   /* u32: parts that are there; zeros between products */                                 \
     X(out_x)         /* [O][n_embd] rows that logits are wanted of */                                        \
@@ -96,8 +92,8 @@ typedef struct sl_batch {
 #undef X
 } sl_batch;
 
-/* Sets the limits of products of few columns: what a device with matrix units needs for them. on_cpus: also
- * for a CPU behind Vulkan, which has faster ways. */
+/* Sets the limits of products that read rows of F16: what a device with matrix units needs for them. on_cpus:
+ * also for a CPU behind Vulkan, which has faster ways. */
 void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_device_caps *caps,
                            bool on_cpus);
 

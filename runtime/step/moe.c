@@ -88,10 +88,13 @@ static sl_status emit_moe_combine(sl_builder *b, sl_range y, bool add)
 
 /* ---- many tokens: the items of an expert as columns of one product ---- */
 
-/* Columns that tiles should hold: most experts have no more than twice the mean. */
+/* Columns that tiles should hold: what was measured, else most experts have no more than twice the mean. */
 static uint32_t columns_wanted(const sl_builder *b)
 {
-    return 2 * b->shape->n_tokens * b->h->n_used / b->h->n_experts;
+    const uint32_t n_items = b->shape->n_tokens * b->h->n_used;
+    const struct sl_push_moe_group push = {.n_experts = b->h->n_experts, .n_items = n_items};
+    return sl_tuning_number(sl_kernel_set_tuning(b->kernels), SL_K_moe_group, 0, &push, NULL,
+                            2 * n_items / b->h->n_experts);
 }
 
 static const sl_variant *grouped_variant(const sl_builder *b, sl_part part)
@@ -172,13 +175,26 @@ cleanup:
 }
 
 /* One tile size for the three products: the lists are made once. */
-static bool groups_experts(const sl_builder *b)
+static bool can_group(const sl_builder *b)
 {
-    if (b->shape->n_tokens <= SL_MATVEC_COLUMNS_MAX || !b->l->limits.few_arrived) return false;
+    if (!b->l->limits.half_columns) return false;
     const sl_variant *gate = grouped_variant(b, SL_PART_GATE_EXPERTS),
                      *up = grouped_variant(b, SL_PART_UP_EXPERTS);
     const sl_variant *down = grouped_variant(b, SL_PART_DOWN_EXPERTS);
     return gate && up && down && gate->tile_y == up->tile_y && gate->tile_y == down->tile_y;
+}
+
+bool sl_build_groups_experts(const sl_builder *b)
+{
+    return b->shape->n_tokens > sl_kernel_set_tuning(b->kernels)->experts_alone && can_group(b);
+}
+
+bool sl_step_groups_experts(const sl_layout *layout, sl_kernel_set *kernels)
+{
+    const sl_shape shape = {.n_tokens = layout->limits.tokens};
+    const sl_builder b = {
+        .l = layout, .m = layout->model, .h = &layout->model->h, .kernels = kernels, .shape = &shape};
+    return layout->model->arch->moe && can_group(&b);
 }
 
 static sl_status emit_experts_one_by_one(sl_builder *b)
@@ -197,13 +213,12 @@ cleanup:
 sl_status sl_emit_moe(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
-    const uint32_t t = b->shape->n_tokens;
+    const sl_product router = {
+        "moe_router", sl_build_tensor(b, SL_PART_ROUTER), w->h, w->router, b->shape->n_tokens, false};
     sl_status st;
-    SL_TRY(sl_emit_product(
-        b, &(sl_product){"moe_router", sl_build_tensor(b, SL_PART_ROUTER), w->h, w->router, t, false},
-        SL_ROWS_F32));
+    SL_TRY(sl_emit_products(b, &router, 1, SL_ROWS_F32));
     SL_TRY(sl_emit_route(b));
-    SL_TRY(groups_experts(b) ? emit_grouped_experts(b) : emit_experts_one_by_one(b));
+    SL_TRY(sl_build_groups_experts(b) ? emit_grouped_experts(b) : emit_experts_one_by_one(b));
     SL_TRY(emit_moe_combine(b, sl_build_half_block_target(b), !b->m->arch->post_norms));
 cleanup:
     return st;

@@ -7,7 +7,6 @@ sl_status sl_emit_logits(sl_builder *b)
 {
     const sl_workspace *w = &b->l->work;
     const uint32_t n = b->h->n_embd, rows = b->shape->n_outputs;
-    const uint32_t format = sl_build_few(b, rows) ? SL_ROWS_F16 : SL_ROWS_F32;
     const struct sl_push_copy_rows push = {
         .x = w->x.begin,
         .index = b->l->batch.out_index.begin,
@@ -18,8 +17,12 @@ sl_status sl_emit_logits(sl_builder *b)
         .y_stride = n,
     };
     const sl_range none = {0, 0};
-    const sl_model_tensor *out = sl_build_tensor(b, b->m->tied_output ? SL_PART_EMBED : SL_PART_OUTPUT);
-    const bool fused = b->l->fused_decode && !sl_build_few(b, rows) && sl_decode_takes(b, out, rows);
+    const sl_product logits = {
+        "output", sl_build_tensor(b, b->m->tied_output ? SL_PART_EMBED : SL_PART_OUTPUT),
+        w->out_h, w->logits,
+        rows,     false};
+    const uint32_t format = sl_build_rows_format(b, &logits, 1);
+    const bool fused = b->l->fused_decode && sl_decode_takes(b, logits.w, rows);
     sl_phase *p;
     sl_status st;
     if (fused && !b->shape->gather) return sl_emit_decode_logits(b, w->x, rows);
@@ -29,7 +32,7 @@ sl_status sl_emit_logits(sl_builder *b)
     if (fused) return sl_emit_decode_logits(b, w->out_x, rows);
     SL_TRY(sl_emit_norm(b, &(sl_norm){"output_norm", sl_build_tensor(b, SL_PART_OUTPUT_NORM), w->out_x,
                                       w->out_h, none, n, rows, format}));
-    SL_TRY(sl_emit_product(b, &(sl_product){"output", out, w->out_h, w->logits, rows, false}, format));
+    SL_TRY(sl_emit_products(b, &logits, 1, format));
 cleanup:
     return st;
 }

@@ -5,11 +5,6 @@
 #include "shaders/matmul/skinny.h"
 #include "shaders/tuning.h"
 
-bool sl_build_few(const sl_builder *b, uint32_t n_tokens)
-{
-    return b->l->limits.few_arrived && n_tokens >= b->l->limits.few_from && n_tokens <= SL_FEW_COLUMNS_MAX;
-}
-
 /* Rows row .. row + rows - 1 of a tensor, at `w`. */
 typedef struct part_of_product {
     uint64_t w;
@@ -28,7 +23,9 @@ static void note_product(sl_phase *p, const sl_product *o, const part_of_product
     p->flops = 2ull * part->rows * t->n_k * o->n_tokens;
 }
 
-static sl_status emit_plain_product(sl_builder *b, const sl_product *o, const part_of_product *part)
+/* By one of the kernels with the push block of matmul. */
+static sl_status emit_plain_product(sl_builder *b, const sl_product *o, sl_product_rung rung,
+                                    const part_of_product *part)
 {
     const sl_model_tensor *t = o->w;
     const uint64_t y = o->y.begin + (uint64_t)part->row * 4;
@@ -45,8 +42,7 @@ static sl_status emit_plain_product(sl_builder *b, const sl_product *o, const pa
         .row_bytes = t->row_bytes,
         .weight_type = (uint32_t)t->file->type,
     };
-    const sl_kernel_id kernel =
-        sl_tuning_product(sl_kernel_set_tuning(b->kernels), (uint32_t)t->file->type, o->n_tokens);
+    const sl_kernel_id kernel = sl_products[rung].kernel;
     sl_phase *p;
     sl_status st = sl_build_phase(b, o->label, kernel, (uint32_t)t->file->type, &o->n_tokens,
                                   kernel == SL_K_matvec, &push, sizeof push, &p);
@@ -54,8 +50,21 @@ static sl_status emit_plain_product(sl_builder *b, const sl_product *o, const pa
     return st;
 }
 
-/* Products of few columns follow each other through SL_FEW_AT_ONCE places for their partial sums, so that
+/* Products by matmul_skinny follow each other through SL_FEW_AT_ONCE places for their partial sums, so that
  * several of them need no barrier. */
+/* The plan for `rows` rows of the matrix: what was measured, else the kernel's own. */
+static void plan_skinny(const sl_builder *b, const sl_product *o, uint32_t rows, sl_skinny_plan *out)
+{
+    const sl_tuning *tuning = sl_kernel_set_tuning(b->kernels);
+    const sl_device_caps *caps = sl_kernel_set_caps(b->kernels);
+    const struct sl_push_matmul_skinny push = {.n_out = rows, .n_k = o->w->n_k, .n_tokens = o->n_tokens};
+    const uint32_t type = (uint32_t)o->w->file->type;
+    const sl_shape_class of = sl_shape_class_of(SL_K_matmul_skinny, type, &push, NULL);
+    sl_skinny_plan_make(caps, sl_tuning_variant(tuning, &of, caps),
+                        sl_tuning_number(tuning, of.kernel, type, &push, NULL, 0), rows, o->w->n_k,
+                        o->n_tokens, out);
+}
+
 static sl_status emit_skinny_product(sl_builder *b, const sl_product *o, const part_of_product *part)
 {
     const sl_model_tensor *t = o->w;
@@ -63,8 +72,7 @@ static sl_status emit_skinny_product(sl_builder *b, const sl_product *o, const p
     const uint32_t place = b->few++ % SL_FEW_AT_ONCE;
     const uint64_t y = o->y.begin + (uint64_t)part->row * 4;
     sl_skinny_plan plan;
-    sl_skinny_plan_make(sl_kernel_set_caps(b->kernels), (uint32_t)t->file->type, part->rows, t->n_k,
-                        o->n_tokens, &plan);
+    plan_skinny(b, o, part->rows, &plan);
     const sl_range partial = {b->l->work.few_partial.begin + place * limits->few_partial_bytes,
                               b->l->work.few_partial.begin + place * limits->few_partial_bytes +
                                   plan.partial_bytes};
@@ -114,35 +122,51 @@ sl_status sl_emit_halves(sl_builder *b, sl_range x, uint32_t rows, uint32_t n)
     return sl_emit_convert(b, "halves", x, b->l->work.halves, rows, n, SL_ROWS_F16);
 }
 
-sl_status sl_emit_product(sl_builder *b, const sl_product *product, uint32_t x_format)
+static sl_status emit_part(sl_builder *b, const sl_product *o, sl_product_rung rung,
+                           const part_of_product *part)
 {
-    sl_product o = *product;
-    const bool few = sl_build_few(b, o.n_tokens);
-    const sl_place *place = sl_build_place_of(b, o.w);
-    sl_status (*emit)(sl_builder *, const sl_product *, const part_of_product *) =
-        few ? emit_skinny_product : emit_plain_product;
+    return rung == SL_RUNG_matmul_skinny ? emit_skinny_product(b, o, part)
+                                         : emit_plain_product(b, o, rung, part);
+}
+
+static sl_status emit_product(sl_builder *b, const sl_product *o, sl_product_rung rung)
+{
+    const sl_place *place = sl_build_place_of(b, o->w);
     sl_status st = SL_OK;
-    if (few && x_format == SL_ROWS_F32) {
-        SL_TRY(sl_emit_halves(b, o.x, o.n_tokens, o.w->n_k));
-        o.x = b->l->work.halves;
-    }
     if (place->home == SL_HOME_DEVICE)
-        return emit(b, &o, &(part_of_product){sl_build_resident(b, o.w), 0, (uint32_t)o.w->n_out});
-    for (uint32_t i = 0; i < place->piece_count; i++) {
+        return emit_part(b, o, rung,
+                         &(part_of_product){sl_build_resident(b, o->w), 0, (uint32_t)o->w->n_out});
+    for (uint32_t i = 0; i < place->piece_count && st == SL_OK; i++) {
         const sl_piece *piece = &b->l->plan->pieces[place->piece + i];
-        SL_TRY(emit(
-            b, &o, &(part_of_product){sl_build_streamed(b, place->piece + i), piece->row, piece->row_count}));
+        st = emit_part(
+            b, o, rung,
+            &(part_of_product){sl_build_streamed(b, place->piece + i), piece->row, piece->row_count});
     }
-cleanup:
     return st;
 }
 
 sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format)
 {
-    if (sl_build_gemm(b)) return sl_emit_gemm_group(b, products, count, x_format);
+    sl_product gemms[SL_GROUP_PARTS];
+    uint32_t gemm_count = 0;
+    bool halves = false; /* in work.halves */
     sl_status st = SL_OK;
-    for (uint32_t i = 0; i < count && st == SL_OK; i++)
-        st = sl_emit_product(b, &products[i], x_format);
+    for (uint32_t i = 0; i < count; i++) {
+        sl_product o = products[i];
+        const sl_product_rung rung = sl_build_rung(b, o.w, o.n_tokens);
+        if (rung == SL_RUNG_gemm) {
+            gemms[gemm_count++] = o;
+            continue;
+        }
+        if (sl_products[rung].rows != x_format) {
+            if (!halves) SL_TRY(sl_emit_halves(b, o.x, o.n_tokens, o.w->n_k));
+            halves = true;
+            o.x = b->l->work.halves;
+        }
+        SL_TRY(emit_product(b, &o, rung));
+    }
+    if (gemm_count) st = sl_emit_gemm_group(b, gemms, gemm_count, x_format);
+cleanup:
     return st;
 }
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FORMAT 1
+#define FORMAT 2 /* 1: of fewer kernels of products */
 
 static void name_device(const sl_device_info *device, char out[64])
 {
@@ -45,6 +45,7 @@ static json_t *read_file(const sl_tune_cache *c, const char *path)
     json_error_t error;
     int format = 0;
     const char *of_device = "", *of_build = "", *why = NULL;
+    sl_log_level level = SL_LOG_WARN;
     json_t *root = NULL;
     if (access(path, F_OK) != 0) return NULL;
     name_device(c->device, device);
@@ -54,12 +55,16 @@ static json_t *read_file(const sl_tune_cache *c, const char *path)
         why = error.text;
     else if (json_unpack(root, "{s:i, s:s, s:s}", "sluice_tuning", &format, "device", &of_device, "build",
                          &of_build) ||
-             format != FORMAT)
+             format < 1 || format > FORMAT)
         why = "it is not a file of tuned choices";
     else if (strcmp(of_device, device) != 0 || strcmp(of_build, build) != 0)
         why = "it was made by another device, driver or build";
+    else if (format < FORMAT) {
+        why = "an older version made it";
+        level = SL_LOG_INFO; /* nothing is wrong with it */
+    }
     if (!why) return root;
-    sl_log(SL_LOG_WARN, "tuning: %s is ignored: %s", path, why);
+    sl_log(level, "tuning: %s is ignored: %s", path, why);
     json_decref(root);
     return NULL;
 }
@@ -135,10 +140,18 @@ static void read_columns(json_t *model, sl_tuning *tuning)
         if (type >= SL_WEIGHT_NUMBERS || json_array_size(list) != SL_RUNG_COUNT) continue;
         for (uint32_t rung = 0; rung < SL_RUNG_COUNT; rung++) {
             const json_int_t columns = json_integer_value(json_array_get(list, rung));
-            const uint32_t most = sl_product_columns_max((sl_product_rung)rung);
+            const uint32_t most = sl_products[rung].columns_max;
             tuning->columns[type][rung] = (uint32_t)SL_MIN(SL_MAX(columns, 0), (json_int_t)most);
         }
     }
+}
+
+static void read_experts(json_t *model, sl_tuning *tuning)
+{
+    const json_t *alone = json_object_get(model, "experts_alone");
+    if (json_is_integer(alone))
+        tuning->experts_alone =
+            (uint32_t)SL_MIN(SL_MAX(json_integer_value(alone), 1), (json_int_t)UINT32_MAX);
 }
 
 /* Switch points of all types that the device multiplies, measured or not. */
@@ -147,7 +160,7 @@ static json_t *write_columns(const sl_tuning *tuning)
     json_t *columns = json_object();
     for (uint32_t type = 0; type < SL_WEIGHT_NUMBERS; type++) {
         char text[8];
-        if (!tuning->columns[type][SL_RUNG_COUNT - 1]) continue;
+        if (!tuning->rungs[type]) continue;
         json_t *list = json_array();
         for (uint32_t rung = 0; rung < SL_RUNG_COUNT; rung++)
             json_array_append_new(list, json_integer(tuning->columns[type][rung]));
@@ -170,7 +183,10 @@ void sl_tune_cache_load(const sl_tune_cache *c, sl_tuning *tuning, sl_tuned *out
     const json_int_t tuned = json_integer_value(json_object_get(model, "tuned"));
     *out_tuned = (sl_tuned)SL_MIN(SL_MAX(tuned, 0), (json_int_t)SL_TUNED_FULL);
     read_choices(root, &c->device->caps, path, tuning);
-    if (*out_tuned == SL_TUNED_FULL) read_columns(model, tuning);
+    if (*out_tuned == SL_TUNED_FULL) {
+        read_columns(model, tuning);
+        read_experts(model, tuning);
+    }
     json_decref(root);
 }
 
@@ -226,7 +242,10 @@ void sl_tune_cache_store(const sl_tune_cache *c, const sl_tuning *tuning, sl_tun
         put_choice(choices, &tuning->choices[i], &c->device->caps);
     if (tuned != SL_TUNED_NOT) {
         json_t *model = json_pack("{s:i}", "tuned", (int)tuned);
-        if (tuned == SL_TUNED_FULL) json_object_set_new(model, "columns", write_columns(tuning));
+        if (tuned == SL_TUNED_FULL) {
+            json_object_set_new(model, "columns", write_columns(tuning));
+            json_object_set_new(model, "experts_alone", json_integer(tuning->experts_alone));
+        }
         json_object_set_new(json_object_get(root, "models"), c->model, model);
     }
     errno = 0;

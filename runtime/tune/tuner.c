@@ -18,10 +18,11 @@
 /* Of a budget: until then kernels are compiled. */
 #define COMPILE_SHARE 0.6
 /* Load before timings. */
-#define LOAD_NS_MIN 100000000ull
-#define LOAD_NS_MAX 1000000000ull
+#define LOAD_NS_MIN    100000000ull
+#define LOAD_NS_MAX    1000000000ull
+#define LADDER_LOAD_NS 30000000ull /* between timings, of a device that is warm */
 /* Of the progress: the passes, before the switch points. */
-#define SHAPES_PART    0.9
+#define SHAPES_PART    0.7
 #define PROGRESS_STEPS 10000u
 
 typedef struct run {
@@ -114,14 +115,15 @@ static bool is_no_candidate(sl_status st)
     return st != SL_OK && st != SL_ERR_NO_MEMORY && st != SL_ERR_DEVICE_LOST;
 }
 
-static bool repeats(const trial *trials, uint32_t count, const sl_step *step)
+/* The first trial that makes the same pass, or `count`. */
+static uint32_t same_pass(const trial *trials, uint32_t count, const sl_step *step)
 {
     for (uint32_t i = 0; i < count; i++) {
         sl_label_set labels = {0};
         sl_steps_differ(&trials[i].step, step, &labels);
-        if (!labels.count) return true;
+        if (!labels.count) return i;
     }
-    return false;
+    return count;
 }
 
 /* The pass with each candidate; those that make the same pass as one before are left out. */
@@ -133,7 +135,7 @@ static sl_status build_trials(run *r, const sl_shape *shape, const sl_tuning_cho
         sl_step step = {0};
         SL_TRY(sl_tuning_set(r->tuning, &candidates[i], r->diag));
         st = sl_step_build(r->t->layout, r->t->kernels, shape, &step, r->diag);
-        if (st == SL_OK && !repeats(trials, *out_count, &step)) {
+        if (st == SL_OK && same_pass(trials, *out_count, &step) == *out_count) {
             trials[(*out_count)++] = (trial){.candidate = i, .step = step};
             continue;
         }
@@ -167,15 +169,16 @@ static void report(const run *r, const sl_tuning_choice *candidates, const trial
     r->t->chosen(r->t->user, tried, seconds, count, best);
 }
 
-static sl_status tune_class(run *r, const sl_shape *shape, const sl_shape_class *of)
+/* Measures those of the candidates that make different passes; *out is the best, and is set. */
+static sl_status choose(run *r, const sl_shape *shape, const sl_tuning_choice *candidates, uint32_t count,
+                        sl_tuning_choice *out)
 {
-    sl_tuning_choice candidates[CANDIDATES_MAX];
     trial trials[CANDIDATES_MAX] = {0};
     double seconds[CANDIDATES_MAX];
-    uint32_t count = SL_MIN(sl_tuning_candidates(of, r->caps, candidates, CANDIDATES_MAX), CANDIDATES_MAX);
     uint32_t trial_count = 0, best = 0;
     bool differ = false;
     sl_status st;
+    *out = candidates[0];
     SL_TRY(build_trials(r, shape, candidates, count, trials, &trial_count));
     SL_TRY(time_trials(r, trials, trial_count, seconds, &differ));
     if (differ) {
@@ -183,12 +186,32 @@ static sl_status tune_class(run *r, const sl_shape *shape, const sl_shape_class 
         r->result->measured++;
         report(r, candidates, trials, seconds, trial_count, best);
     }
-    SL_TRY(sl_tuning_set(r->tuning, &candidates[trials[best].candidate], r->diag));
+    *out = candidates[trials[best].candidate];
+    SL_TRY(sl_tuning_set(r->tuning, out, r->diag));
+cleanup:
+    clear_trials(trials, trial_count);
+    return st;
+}
+
+/* The variant first, then its number: the product of both would be too many. */
+static sl_status tune_class(run *r, const sl_shape *shape, const sl_shape_class *of)
+{
+    sl_tuning_choice candidates[CANDIDATES_MAX], best;
+    uint32_t count = sl_tuning_variants(of, r->caps, candidates, CANDIDATES_MAX);
+    sl_status st = SL_OK;
+    best = candidates[0];
+    if (count > 1) SL_TRY(choose(r, shape, candidates, SL_MIN(count, CANDIDATES_MAX), &best));
+    count = sl_tuning_numbers(of, best.variant, candidates, CANDIDATES_MAX);
+    if (count > 1) SL_TRY(choose(r, shape, candidates, SL_MIN(count, CANDIDATES_MAX), &best));
     SL_TRY(note_done(r, of));
 cleanup:
     if (st != SL_OK) sl_tuning_unset(r->tuning, of);
-    clear_trials(trials, trial_count);
     return st;
+}
+
+static bool has_choice(const run *r, const sl_shape_class *of)
+{
+    return sl_tuning_variants(of, r->caps, NULL, 0) > 1 || sl_tuning_numbers(of, NULL, NULL, 0) > 1;
 }
 
 /* The classes of a pass for which there is a choice, each once. Counts those that need none. */
@@ -208,7 +231,7 @@ static sl_status collect(run *r, const sl_shape *shape, sl_shape_class **out, ui
         const sl_variant *v = step.phases[i].kernel->variant;
         const sl_shape_class of = sl_shape_class_of(v->kernel, v->key, step.phases[i].push,
                                                     step.phases[i].kernel->spec + SL_SPEC_FIRST);
-        if (is_done(r, &of) || sl_tuning_candidates(&of, r->caps, NULL, 0) < 2) continue;
+        if (is_done(r, &of) || !has_choice(r, &of)) continue;
         if (!r->t->force && sl_tuning_find(r->tuning, &of)) {
             r->result->known++;
             SL_TRY(note_done(r, &of));
@@ -238,15 +261,18 @@ static void progress_to(const run *r, double done)
     if (r->t->progress) r->t->progress(r->t->user, (uint64_t)(done * PROGRESS_STEPS), PROGRESS_STEPS);
 }
 
-/* Makes the kernels of all candidates of a class: the kernel set keeps them. */
+/* Makes the kernels of the candidates of a class: the kernel set keeps them. Numbers of another variant than
+ * the usual one are made when they are measured. */
 static sl_status compile_class(run *r, const sl_shape *shape, const sl_shape_class *of)
 {
-    sl_tuning_choice candidates[CANDIDATES_MAX];
-    trial trials[CANDIDATES_MAX] = {0};
-    uint32_t count = SL_MIN(sl_tuning_candidates(of, r->caps, candidates, CANDIDATES_MAX), CANDIDATES_MAX);
+    sl_tuning_choice candidates[2 * CANDIDATES_MAX];
+    trial trials[2 * CANDIDATES_MAX] = {0};
+    uint32_t count = SL_MIN(sl_tuning_variants(of, r->caps, candidates, CANDIDATES_MAX), CANDIDATES_MAX);
     uint32_t trial_count = 0;
     const sl_tuning_choice *found = sl_tuning_find(r->tuning, of);
     const sl_tuning_choice before = found ? *found : (sl_tuning_choice){.of = *of};
+    count += SL_MIN(sl_tuning_numbers(of, candidates[0].variant, candidates + count, CANDIDATES_MAX),
+                    CANDIDATES_MAX);
     sl_status st = build_trials(r, shape, candidates, count, trials, &trial_count);
     clear_trials(trials, trial_count);
     if (!found)
@@ -297,50 +323,113 @@ cleanup:
 
 /* ---- up to how many columns ---- */
 
-#define COUNTS_MAX 16u
+#define POINTS_MAX  24u
+#define EXPERT_WAYS 2u /* one by one, grouped */
 
-typedef double rung_times[COUNTS_MAX][SL_RUNG_COUNT]; /* of each number of columns; INFINITY: cannot */
+/* Of each number of columns and each rung of a ladder; INFINITY: cannot. */
+typedef double ladder_times[POINTS_MAX][SL_RUNG_COUNT];
+
+/* The passes whose products are compared, by ascending numbers of columns. */
+typedef struct points {
+    sl_shape shapes[POINTS_MAX];
+    uint32_t count;
+    double done; /* of the progress */
+} points;
 
 static bool can(const run *r, uint32_t type, uint32_t columns, uint32_t rung)
 {
-    sl_tuning defaults;
-    sl_tuning_default(&defaults, sl_device_get_info(r->t->device));
-    return defaults.columns[type][rung] && columns <= sl_product_columns_max(rung);
+    const sl_product_kernel *k = &sl_products[rung];
+    return sl_step_rungs(&r->t->layout->limits, r->tuning, type) & SL_RUNG_BIT(rung) &&
+           columns >= k->columns_min && columns <= k->columns_max;
 }
 
-/* Times the pass with products of one type on each rung that can do them. */
+/* Times the trials, the first being number 0; `same` says which of them each rung's pass is. */
+static sl_status time_ladder(run *r, const sl_shape *shape, trial *trials, uint32_t count,
+                             const uint32_t same[SL_RUNG_COUNT], double seconds[SL_RUNG_COUNT])
+{
+    double times[SL_RUNG_COUNT];
+    bool differ = false;
+    sl_status st = SL_OK;
+    if (count > 1 && !r->t->measure) SL_TRY(sl_tuner_prepare(r->t, shape, LADDER_LOAD_NS, r->diag));
+    if (count > 1) SL_TRY(time_trials(r, trials, count, times, &differ));
+    for (uint32_t rung = 0; rung < SL_RUNG_COUNT; rung++)
+        seconds[rung] = same[rung] == UINT32_MAX ? (double)INFINITY : differ ? times[same[rung]] : 1;
+cleanup:
+    return st;
+}
+
+/* The pass as it is now, unless an earlier trial is the same. */
+static sl_status add_trial(run *r, const sl_shape *shape, trial *trials, uint32_t *count, uint32_t *out_same)
+{
+    trial *next = &trials[*count];
+    *next = (trial){0};
+    sl_status st = sl_step_build(r->t->layout, r->t->kernels, shape, &next->step, r->diag);
+    if (st == SL_OK) *out_same = same_pass(trials, *count, &next->step);
+    if (st == SL_OK && *out_same == *count)
+        (*count)++;
+    else
+        sl_step_clear(&next->step);
+    return st;
+}
+
+static bool has_type(const sl_model *m, uint32_t type)
+{
+    for (uint32_t i = 0; i < m->tensor_count; i++)
+        if (sl_part_is_matrix(m->tensors[i].part) && (uint32_t)m->tensors[i].file->type == type) return true;
+    return false;
+}
+
+/* Times the pass with products of one type on each rung that can do them. Where mat-vecs are fused a matrix
+ * stays with them only as long as its neighbours do: these are mat-vecs here as long as they can. */
 static sl_status time_rungs(run *r, const sl_shape *shape, uint32_t type, double seconds[SL_RUNG_COUNT])
 {
     trial trials[SL_RUNG_COUNT];
-    double times[SL_RUNG_COUNT];
-    uint32_t count = 0;
-    bool differ = false;
-    uint32_t before[SL_RUNG_COUNT];
-    memcpy(before, r->tuning->columns[type], sizeof before);
+    uint32_t count = 0, same[SL_RUNG_COUNT];
+    uint32_t before[SL_WEIGHT_NUMBERS][SL_RUNG_COUNT];
     sl_status st = SL_OK;
+    memcpy(before, r->tuning->columns, sizeof before);
+    for (uint32_t other = 0; other < SL_WEIGHT_NUMBERS; other++)
+        if (can(r, other, shape->n_tokens, SL_RUNG_matvec))
+            sl_tuning_force(r->tuning, other, shape->n_tokens, SL_RUNG_matvec);
     for (uint32_t rung = 0; rung < SL_RUNG_COUNT; rung++) {
-        seconds[rung] = (double)INFINITY;
+        same[rung] = UINT32_MAX;
         if (!can(r, type, shape->n_tokens, rung)) continue;
-        trials[count++] = (trial){.candidate = rung};
-        sl_tuning_force(r->tuning, type, shape->n_tokens, rung);
-        SL_TRY(sl_step_build(r->t->layout, r->t->kernels, shape, &trials[count - 1].step, r->diag));
+        sl_tuning_force(r->tuning, type, shape->n_tokens, (sl_product_rung)rung);
+        SL_TRY(add_trial(r, shape, trials, &count, &same[rung]));
     }
-    if (count && !r->t->measure) SL_TRY(sl_tuner_prepare(r->t, shape, LOAD_NS_MIN, r->diag));
-    if (count) SL_TRY(time_trials(r, trials, count, times, &differ));
-    for (uint32_t i = 0; i < count; i++)
-        seconds[trials[i].candidate] = differ ? times[i] : 1; /* the same: any will do */
+    SL_TRY(time_ladder(r, shape, trials, count, same, seconds));
 cleanup:
-    memcpy(r->tuning->columns[type], before, sizeof before);
+    memcpy(r->tuning->columns, before, sizeof before);
     clear_trials(trials, count);
     return st;
 }
 
-/* The rungs of ascending numbers of columns, never going back to an earlier one, with the least sum of times,
- * each relative to the best of its number. */
-static void climb(const uint32_t *columns, rung_times times, uint32_t count, uint32_t out[SL_RUNG_COUNT])
+static sl_status time_experts(run *r, const sl_shape *shape, double seconds[SL_RUNG_COUNT])
 {
-    double cost[COUNTS_MAX][SL_RUNG_COUNT];
-    uint32_t from[COUNTS_MAX][SL_RUNG_COUNT];
+    trial trials[SL_RUNG_COUNT];
+    uint32_t count = 0, same[SL_RUNG_COUNT];
+    const uint32_t before = r->tuning->experts_alone;
+    sl_status st = SL_OK;
+    for (uint32_t way = 0; way < SL_RUNG_COUNT; way++) {
+        same[way] = UINT32_MAX;
+        if (way >= EXPERT_WAYS) continue;
+        r->tuning->experts_alone = shape->n_tokens - way;
+        SL_TRY(add_trial(r, shape, trials, &count, &same[way]));
+    }
+    SL_TRY(time_ladder(r, shape, trials, count, same, seconds));
+cleanup:
+    r->tuning->experts_alone = before;
+    clear_trials(trials, count);
+    return st;
+}
+
+/* The rung of each of the ascending numbers of columns, never going back to an earlier one, with the least
+ * sum of times, each relative to the best of its number: so wherever the ladder goes on, the next rung is the
+ * faster one. */
+static void climb(ladder_times times, uint32_t count, uint32_t out[POINTS_MAX])
+{
+    double cost[POINTS_MAX][SL_RUNG_COUNT];
+    uint32_t from[POINTS_MAX][SL_RUNG_COUNT];
     for (uint32_t i = 0; i < count; i++) {
         double least = (double)INFINITY;
         for (uint32_t r = 0; r < SL_RUNG_COUNT; r++)
@@ -356,61 +445,144 @@ static void climb(const uint32_t *columns, rung_times times, uint32_t count, uin
     uint32_t rung = 0;
     for (uint32_t r = 1; r < SL_RUNG_COUNT; r++)
         if (cost[count - 1][r] < cost[count - 1][rung]) rung = r;
-    for (uint32_t r = 0; r < SL_RUNG_COUNT; r++)
-        out[r] = 0;
     for (uint32_t i = count; i-- > 0; rung = from[i][rung])
-        for (uint32_t r = rung; r < SL_RUNG_COUNT; r++)
-            out[r] = SL_MAX(out[r], columns[i]);
-    out[SL_RUNG_COUNT - 1] = UINT32_MAX;
+        out[i] = rung;
 }
 
-static bool has_type(const sl_model *m, uint32_t type)
+/* Columns between two points of which the upper one has another rung: the last that is the lower rung's.
+ * Passes of more columns than mat-vecs take are padded to the points (engine/pass.c). */
+static sl_status last_of_lower(run *r, const points *p, uint32_t type, const uint32_t *rungs, uint32_t i,
+                               uint32_t *out)
 {
-    for (uint32_t i = 0; i < m->tensor_count; i++)
-        if (sl_part_is_matrix(m->tensors[i].part) && (uint32_t)m->tensors[i].file->type == type) return true;
-    return false;
-}
-
-/* All variants of each rung are tuned for the shape first, so that the best of each kernel are compared. */
-static sl_status tune_rungs(run *r, const sl_shape *shape, span of)
-{
-    const double each = (of.to - of.from) / SL_RUNG_COUNT;
-    uint32_t before[SL_WEIGHT_NUMBERS][SL_RUNG_COUNT];
-    memcpy(before, r->tuning->columns, sizeof before);
-    sl_status st = SL_OK;
-    for (uint32_t rung = 0; rung < SL_RUNG_COUNT; rung++) {
-        for (uint32_t type = 0; type < SL_WEIGHT_NUMBERS; type++)
-            if (can(r, type, shape->n_tokens, rung)) sl_tuning_force(r->tuning, type, shape->n_tokens, rung);
-        SL_TRY(tune_pass(r, shape, (span){of.from + rung * each, of.from + (rung + 1) * each}));
+    uint32_t high = p->shapes[i + 1].n_tokens;
+    *out = p->shapes[i].n_tokens;
+    if (rungs[i] == rungs[i + 1] || high > SL_MATVEC_COLUMNS_MAX) return SL_OK;
+    while (high - *out > 1) {
+        double seconds[SL_RUNG_COUNT];
+        sl_shape shape = p->shapes[i];
+        shape.n_tokens = *out + (high - *out) / 2;
+        shape.n_outputs = SL_MIN(shape.n_tokens, r->t->layout->limits.outputs);
+        const sl_status st = time_rungs(r, &shape, type, seconds);
+        if (st != SL_OK) return st;
+        if (seconds[rungs[i]] <= seconds[rungs[i + 1]])
+            *out = shape.n_tokens;
+        else
+            high = shape.n_tokens;
     }
-cleanup:
-    memcpy(r->tuning->columns, before, sizeof before);
-    return st;
+    return SL_OK;
+}
+
+/* Switch points from the rungs of all points. What lies beyond the last point keeps its defaults. */
+static sl_status set_columns(run *r, const points *p, uint32_t type, const uint32_t *rungs)
+{
+    sl_tuning defaults;
+    uint32_t columns[SL_RUNG_COUNT] = {1}; /* a mat-vec has no rival */
+    sl_tuning_default(&defaults, sl_device_get_info(r->t->device));
+    for (uint32_t i = 0; i < p->count; i++) {
+        uint32_t last = p->shapes[i].n_tokens;
+        if (i + 1 < p->count) {
+            const sl_status st = last_of_lower(r, p, type, rungs, i, &last);
+            if (st != SL_OK) return st;
+        }
+        const uint32_t end = i + 1 < p->count ? SL_MAX(rungs[i + 1], rungs[i] + 1) : SL_RUNG_COUNT;
+        for (uint32_t rung = rungs[i]; rung < end; rung++)
+            columns[rung] = SL_MAX(last, i + 1 < p->count ? 0 : defaults.columns[type][rung]);
+    }
+    memcpy(r->tuning->columns[type], columns, sizeof columns);
+    r->result->measured++;
+    return SL_OK;
+}
+
+static sl_status tune_ladder(run *r, points *p, uint32_t type, double progress)
+{
+    ladder_times times;
+    uint32_t rungs[POINTS_MAX];
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (out_of_time(r)) {
+            r->result->left++;
+            return SL_OK;
+        }
+        const sl_status st = time_rungs(r, &p->shapes[i], type, times[i]);
+        if (st != SL_OK) return st;
+        progress_to(r, p->done += progress / p->count);
+    }
+    climb(times, p->count, rungs);
+    return set_columns(r, p, type, rungs);
+}
+
+static sl_status tune_experts(run *r, points *p, double progress)
+{
+    ladder_times times;
+    uint32_t ways[POINTS_MAX];
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (out_of_time(r)) {
+            r->result->left++;
+            return SL_OK;
+        }
+        const sl_status st = time_experts(r, &p->shapes[i], times[i]);
+        if (st != SL_OK) return st;
+        progress_to(r, p->done += progress / p->count);
+    }
+    climb(times, p->count, ways);
+    r->tuning->experts_alone = 1;
+    for (uint32_t i = 0; i < p->count && !ways[i]; i++)
+        r->tuning->experts_alone = p->shapes[i].n_tokens;
+    r->result->measured++;
+    return SL_OK;
+}
+
+/* Products of more columns than mat-vecs take are compared in prompts, which have one row of logits: the
+ * output matrix has fewer kernels than the others. */
+static void list_points(const sl_shape *shapes, uint32_t shape_count, points *out)
+{
+    for (uint32_t i = 0; i < shape_count && out->count < POINTS_MAX; i++) {
+        const uint32_t n = shapes[i].n_tokens;
+        if (n < 2 || (out->count && n <= out->shapes[out->count - 1].n_tokens)) continue;
+        out->shapes[out->count++] = n <= SL_MATVEC_COLUMNS_MAX ? shapes[i]
+                                                               : (sl_shape){.n_tokens = n,
+                                                                            .n_outputs = 1,
+                                                                            .output = SL_OUTPUT_GREEDY,
+                                                                            .gather = true,
+                                                                            .prefill = true};
+    }
 }
 
 static sl_status tune_switches(run *r, const sl_shape *shapes, uint32_t shape_count)
 {
-    uint32_t columns[COUNTS_MAX], count = 0;
-    const sl_shape *of[COUNTS_MAX];
+    points p = {.done = SHAPES_PART};
+    uint32_t ladders = sl_step_groups_experts(r->t->layout, r->t->kernels) ? 1 : 0;
     sl_status st = SL_OK;
-    for (uint32_t i = 0; i < shape_count && count < COUNTS_MAX; i++) {
-        if (shapes[i].prefill || shapes[i].n_tokens < 2) continue;
-        columns[count] = shapes[i].n_tokens;
-        of[count++] = &shapes[i];
-    }
-    for (uint32_t type = 0; count && type < SL_WEIGHT_NUMBERS; type++) {
-        rung_times times;
-        if (!has_type(r->t->layout->model, type)) continue;
-        if (out_of_time(r)) {
-            r->result->left++;
-            continue;
-        }
-        for (uint32_t i = 0; i < count; i++)
-            SL_TRY(time_rungs(r, of[i], type, times[i]));
-        climb(columns, times, count, r->tuning->columns[type]);
-        r->result->measured++;
+    list_points(shapes, shape_count, &p);
+    if (!p.count) return SL_OK;
+    for (uint32_t type = 0; type < SL_WEIGHT_NUMBERS; type++)
+        ladders += has_type(r->t->layout->model, type);
+    const double progress = (1 - SHAPES_PART) / SL_MAX(ladders, 1);
+    for (uint32_t type = 0; type < SL_WEIGHT_NUMBERS; type++)
+        if (has_type(r->t->layout->model, type)) SL_TRY(tune_ladder(r, &p, type, progress));
+    if (sl_step_groups_experts(r->t->layout, r->t->kernels)) SL_TRY(tune_experts(r, &p, progress));
+cleanup:
+    return st;
+}
+
+/* All variants of each rung are tuned for the shape first, so that the best of each kernel are compared; of
+ * experts, one by one with the first rung, grouped with the others. */
+static sl_status tune_rungs(run *r, const sl_shape *shape, span of)
+{
+    const double each = (of.to - of.from) / SL_RUNG_COUNT;
+    uint32_t before[SL_WEIGHT_NUMBERS][SL_RUNG_COUNT];
+    const uint32_t alone_before = r->tuning->experts_alone;
+    memcpy(before, r->tuning->columns, sizeof before);
+    sl_status st = SL_OK;
+    for (uint32_t rung = 0; rung < SL_RUNG_COUNT; rung++) {
+        for (uint32_t type = 0; type < SL_WEIGHT_NUMBERS; type++)
+            if (can(r, type, shape->n_tokens, rung))
+                sl_tuning_force(r->tuning, type, shape->n_tokens, (sl_product_rung)rung);
+        r->tuning->experts_alone = shape->n_tokens - (rung ? 1 : 0);
+        SL_TRY(tune_pass(r, shape, (span){of.from + rung * each, of.from + (rung + 1) * each}));
     }
 cleanup:
+    memcpy(r->tuning->columns, before, sizeof before);
+    r->tuning->experts_alone = alone_before;
     return st;
 }
 
@@ -429,9 +601,10 @@ sl_status sl_tuner_run(const sl_tuner *tuner, const sl_shape *shapes, uint32_t s
     };
     sl_status st = SL_OK;
     for (uint32_t i = 0; i < shape_count; i++) {
-        const bool several = !shapes[i].prefill && shapes[i].n_tokens > 1;
-        const span of = {SHAPES_PART * i / shape_count, SHAPES_PART * (i + 1) / shape_count};
-        SL_TRY(tuner->switches && several ? tune_rungs(&r, &shapes[i], of) : tune_pass(&r, &shapes[i], of));
+        const bool ladder = tuner->switches && shapes[i].n_tokens > 1;
+        const double part = tuner->switches ? SHAPES_PART : 1;
+        const span of = {part * i / shape_count, part * (i + 1) / shape_count};
+        SL_TRY(ladder ? tune_rungs(&r, &shapes[i], of) : tune_pass(&r, &shapes[i], of));
     }
     if (tuner->switches) SL_TRY(tune_switches(&r, shapes, shape_count));
     progress_to(&r, 1);

@@ -19,8 +19,8 @@ typedef struct sl_tuner {
     const sl_layout *layout;
     sl_batch batch_host; /* the batch buffer's ranges as host addresses */
 
-    bool force;         /* measure again what has a choice already */
-    bool switches;      /* also up to how many columns each kernel of products is best */
+    bool force;    /* measure again what has a choice already */
+    bool switches; /* also up to how many columns each kernel of products is best, and experts one by one */
     uint64_t budget_ns; /* no measurement begins later than this; 0: no limit */
     /* done of total classes of this pass; may be NULL */
     void (*progress)(void *user, uint64_t done, uint64_t total);
@@ -39,9 +39,9 @@ typedef struct sl_tuner_result {
     uint32_t left;     /* the budget ran out before them */
 } sl_tuner_result;
 
-/* Tunes the passes of these shapes, in this order; those of products with several columns should be in
- * ascending order. What was measured stays in the set's tuning also when a later measurement fails. `*result`
- * is added to. */
+/* Tunes the passes of these shapes, in this order, which is of ascending numbers of tokens where switch
+ * points are wanted. What was measured stays in the set's tuning also when a later measurement fails.
+ * `*result` is added to. */
 SL_NODISCARD sl_status sl_tuner_run(const sl_tuner *tuner, const sl_shape *shapes, uint32_t shape_count,
                                     sl_tuner_result *result, sl_diag *diag);
 

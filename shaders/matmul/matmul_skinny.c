@@ -88,16 +88,16 @@ void sl_skinny_room(const sl_device_caps *caps, uint64_t *out_partial_bytes, uin
     *out_tiles = groups_wanted(caps) / 2; /* fewer than two parts are none */
 }
 
-void sl_skinny_plan_make(const sl_device_caps *caps, uint32_t weight_type, uint32_t n_out, uint32_t n_k,
-                         uint32_t n_tokens, sl_skinny_plan *out)
+void sl_skinny_plan_make(const sl_device_caps *caps, const sl_variant *variant, uint32_t splits_wanted,
+                         uint32_t n_out, uint32_t n_k, uint32_t n_tokens, sl_skinny_plan *out)
 {
-    const sl_variant *v = sl_skinny_variant(caps, SL_K_matmul_skinny, weight_type, n_tokens);
-    *out = (sl_skinny_plan){.variant = v, .n_splits = 1};
-    if (!v) return;
-    const uint32_t tiles = (uint32_t)(sl_div_up(n_out, v->tile_x) * sl_div_up(n_tokens, v->tile_y));
-    const uint32_t splits = SL_MIN(groups_wanted(caps) / tiles, n_k / SPLIT_K_MIN);
+    const uint32_t tiles =
+        (uint32_t)(sl_div_up(n_out, variant->tile_x) * sl_div_up(n_tokens, variant->tile_y));
+    const uint32_t most = SL_MIN(groups_wanted(caps) / tiles, n_k / SPLIT_K_MIN);
+    const uint32_t splits = splits_wanted ? SL_MIN(splits_wanted, most) : most;
+    *out = (sl_skinny_plan){.variant = variant, .n_splits = 1};
     if (splits < 2) return;
     out->n_splits = splits;
     out->tiles = tiles;
-    out->partial_bytes = (uint64_t)tiles * splits * v->tile_x * v->tile_y * sizeof(float);
+    out->partial_bytes = (uint64_t)tiles * splits * variant->tile_x * variant->tile_y * sizeof(float);
 }

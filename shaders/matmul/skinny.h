@@ -11,10 +11,10 @@ typedef struct sl_skinny_plan {
     uint32_t tiles;         /* u32 of `arrived`; 0 likewise */
 } sl_skinny_plan;
 
-/* The plan for n_tokens columns of a matrix; variant is NULL where the device has none (then other kernels do
- * it). Threads: any. */
-void sl_skinny_plan_make(const sl_device_caps *caps, uint32_t weight_type, uint32_t n_out, uint32_t n_k,
-                         uint32_t n_tokens, sl_skinny_plan *out);
+/* The plan for n_tokens columns of a matrix by `variant` (matmul_skinny); splits_wanted: parts of k, as far
+ * as rows and room allow, or 0: so many as load the device. Threads: any. */
+void sl_skinny_plan_make(const sl_device_caps *caps, const sl_variant *variant, uint32_t splits_wanted,
+                         uint32_t n_out, uint32_t n_k, uint32_t n_tokens, sl_skinny_plan *out);
 
 /* The usable variant of `kernel` (matmul_skinny, moe_matmul) with the smallest tile that holds so many
  * columns, else the one with the largest tile; the first of the registry among equals. NULL: none. */

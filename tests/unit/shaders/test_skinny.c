@@ -25,15 +25,22 @@ static sl_device_caps device_with(uint64_t features, uint32_t units)
 static const uint64_t matrix = SL_CAP_SPIRV | SL_CAP_STORAGE_16 | SL_CAP_SUBGROUP | SL_CAP_SUBGROUP_SIZE |
                                SL_CAP_MATRIX_F16 | SL_CAP_FLOAT_16;
 
+/* The plan with the kernel's own variant and parts. */
+static void plan_own(const sl_device_caps *caps, uint32_t type, uint32_t n_out, uint32_t n_k, uint32_t tokens,
+                     sl_skinny_plan *out)
+{
+    const sl_variant *v = sl_skinny_variant(caps, SL_K_matmul_skinny, type, tokens);
+    assert_non_null(v);
+    sl_skinny_plan_make(caps, v, 0, n_out, n_k, tokens, out);
+}
+
 static void test_without_matrix_units(void **state)
 {
     (void)state;
     const sl_device_caps caps = device_with(matrix & ~SL_CAP_MATRIX_F16, 132);
-    sl_skinny_plan plan;
     uint64_t bytes = 1;
     uint32_t tiles = 1;
-    sl_skinny_plan_make(&caps, SL_WEIGHT_Q4_K, 4096, 4096, 16, &plan);
-    assert_null(plan.variant);
+    assert_null(sl_skinny_variant(&caps, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 16));
     sl_skinny_room(&caps, &bytes, &tiles);
     assert_int_equal(bytes, 0);
     assert_int_equal(tiles, 0);
@@ -50,13 +57,13 @@ static void test_variant(void **state)
                          known = device_with(matrix | SL_CAP_MATRIX_FRAGMENTS, 132);
     sl_skinny_plan plan;
     for (size_t i = 0; i < SL_COUNTOF(cases); i++) {
-        sl_skinny_plan_make(&plain, SL_WEIGHT_Q6_K, 4096, 4096, cases[i].tokens, &plan);
+        plan_own(&plain, SL_WEIGHT_Q6_K, 4096, 4096, cases[i].tokens, &plan);
         assert_non_null(plan.variant);
         assert_int_equal(plan.variant->tile_y, cases[i].tile);
-        sl_skinny_plan_make(&known, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
+        plan_own(&known, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
         assert_int_equal(plan.variant->tile_y, cases[i].tile);
         assert_true(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
-        sl_skinny_plan_make(&plain, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
+        plan_own(&plain, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
         assert_false(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
     }
 }
@@ -77,18 +84,24 @@ static void test_splits(void **state)
         assert_true(bytes > 0 && tiles > 0);
         for (size_t i = 0; i < SL_COUNTOF(n_outs) * SL_COUNTOF(n_ks) * SL_COUNTOF(tokens); i++) {
             const uint32_t n_out = n_outs[i % 6], n_k = n_ks[i / 6 % 5], t = tokens[i / 30];
-            sl_skinny_plan_make(&caps, SL_WEIGHT_F16, n_out, n_k, t, &plan);
+            plan_own(&caps, SL_WEIGHT_F16, n_out, n_k, t, &plan);
             assert_true(plan.n_splits >= 1);
             assert_true(plan.n_splits == 1 || plan.n_splits * 256 <= n_k);
             assert_true(plan.partial_bytes <= bytes);
             assert_true(plan.tiles <= tiles);
             assert_int_equal(plan.n_splits > 1, plan.tiles > 0);
+            /* As many parts as asked for, if there are so many. */
+            const uint32_t own = plan.n_splits;
+            sl_skinny_plan_make(&caps, plan.variant, 2, n_out, n_k, t, &plan);
+            assert_int_equal(plan.n_splits, SL_MIN(own, 2));
+            sl_skinny_plan_make(&caps, plan.variant, 1000, n_out, n_k, t, &plan);
+            assert_int_equal(plan.n_splits, own);
         }
     }
     const sl_device_caps caps = device_with(matrix, 132);
-    sl_skinny_plan_make(&caps, SL_WEIGHT_F16, 4096, 4096, 16, &plan);
+    plan_own(&caps, SL_WEIGHT_F16, 4096, 4096, 16, &plan);
     assert_int_equal(plan.n_splits, 8); /* 64 tiles on 132 units */
-    sl_skinny_plan_make(&caps, SL_WEIGHT_F16, 128256, 4096, 16, &plan);
+    plan_own(&caps, SL_WEIGHT_F16, 128256, 4096, 16, &plan);
     assert_int_equal(plan.n_splits, 1);
 }
 

@@ -123,6 +123,8 @@ static void test_round_trip(void **state)
     choose(f, 4096, 0);
     choose(f, 8192, 6);
     f->tuning.columns[SL_WEIGHT_Q4_K][SL_RUNG_matvec] = 3;
+    f->tuning.columns[SL_WEIGHT_Q4_K][SL_RUNG_matmul_skinny] = 96;
+    f->tuning.experts_alone = 17;
     store(f, "a model", SL_TUNED_FULL);
     assert_int_equal(load(f, "a model", &got), SL_TUNED_FULL);
     assert_int_equal(got.choice_count, 2);
@@ -132,7 +134,9 @@ static void test_round_trip(void **state)
     assert_int_equal(found->number, 6);
     assert_int_equal(got.columns[SL_WEIGHT_Q4_K][SL_RUNG_matvec], 3);
     assert_int_equal(got.columns[SL_WEIGHT_F16][SL_RUNG_matvec], SL_MATVEC_COLUMNS_MAX);
+    assert_int_equal(got.columns[SL_WEIGHT_Q4_K][SL_RUNG_matmul_skinny], 96);
     assert_int_equal(got.columns[SL_WEIGHT_Q4_K][SL_RUNG_matmul], UINT32_MAX);
+    assert_int_equal(got.experts_alone, 17);
     sl_tuning_clear(&got);
     assert_int_equal(warnings, 0);
 }
@@ -144,10 +148,12 @@ static void test_two_models(void **state)
     sl_tuning got;
     choose(f, 4096, 2);
     f->tuning.columns[SL_WEIGHT_Q4_K][SL_RUNG_matvec] = 3;
+    f->tuning.experts_alone = 17;
     store(f, "first", SL_TUNED_FULL);
     assert_int_equal(load(f, "second", &got), SL_TUNED_NOT);
     assert_int_equal(got.choice_count, 1);
     assert_int_equal(got.columns[SL_WEIGHT_Q4_K][SL_RUNG_matvec], SL_MATVEC_COLUMNS_MAX);
+    assert_int_equal(got.experts_alone, SL_MATVEC_COLUMNS_MAX);
     sl_tuning_clear(&got);
 
     sl_tuning_clear(&f->tuning);
@@ -185,7 +191,7 @@ static void test_damaged(void **state)
         "{\"sluice_tuning\": 1}",
         "{\"sluice_tuning\": \"1\", \"device\": 1, \"build\": 2}",
         "{\"sluice_tuning\": 99, \"device\": \"x\", \"build\": \"y\"}",
-        "{\"sluice_tuning\": 1, \"device\": \"x\", \"build\": \"y\", \"choices\": [], \"models\": {}}",
+        "{\"sluice_tuning\": 2, \"device\": \"x\", \"build\": \"y\", \"choices\": [], \"models\": {}}",
         "\xff\xfe\x00",
     };
     choose(f, 4096, 0);
@@ -249,6 +255,25 @@ static void test_foreign_entries(void **state)
     }
 }
 
+/* A file of an older version is no damage: nothing of it is taken, nobody is warned, and the next results
+ * replace it. */
+static void test_older(void **state)
+{
+    fixture *f = *state;
+    sl_tuning got;
+    choose(f, 4096, 4);
+    store(f, "a model", SL_TUNED_FULL);
+    edit(only_file(f), "\"sluice_tuning\": 2", "\"sluice_tuning\": 1");
+    assert_int_equal(load(f, "a model", &got), SL_TUNED_NOT);
+    assert_int_equal(got.choice_count, 0);
+    sl_tuning_clear(&got);
+    store(f, "a model", SL_TUNED_QUICK);
+    assert_int_equal(load(f, "a model", &got), SL_TUNED_QUICK);
+    assert_int_equal(got.choice_count, 1);
+    assert_int_equal(warnings, 0);
+    sl_tuning_clear(&got);
+}
+
 /* A number that no kernel takes is cut to what it takes. */
 static void test_columns_are_bounded(void **state)
 {
@@ -304,6 +329,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_two_models, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damaged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_foreign_entries, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_older, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_columns_are_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_device, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_place, set_up, tear_down),
