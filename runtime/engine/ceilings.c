@@ -1,17 +1,18 @@
 /* Ceilings of a device: what its memory and its matrix units can do at most, by kernels made for that, and
- * what the matrix kernel of prefill reaches. Times are the device's own where it has timestamps: a submission
+ * what the matrix kernels of prefill reach. Times are the device's own where it has timestamps: a submission
  * takes some 30 us besides. */
 #include "runtime/engine/engine.h"
 
 #include "hal/base/checked.h"
 #include "hal/base/clock.h"
+#include "shaders/matmul/gemm.h"
+#include "shaders/matmul/rotated.h"
 #include "shaders/push.h"
 
 #include <stdio.h>
 
-#define WARM_NS                                                                                              \
-    800000000ull /* a GPU that idled, if only to compile, needs so much load to reach its clock              \
-                  */
+#define WARM_NS 500000000ull /* a GPU that idled, if only to compile, needs so much load to reach its clock  \
+                              */
 #define AGAIN_NS    100000000ull /* and between measurements */
 #define ROUNDS      8
 #define ROUND_NS    8000000.0 /* dispatches are repeated within a submission until it takes so long */
@@ -249,7 +250,7 @@ cleanup:
     return st;
 }
 
-/* ---- the matrix kernel of prefill ---- */
+/* ---- the matrix kernels of prefill ---- */
 
 typedef struct product {
     struct sl_push_matmul push;
@@ -264,6 +265,19 @@ static void record_product(const work *w, sl_commands *commands, uint32_t repeat
     push.y += p->y_bytes * (repeat % p->places);
     if (repeat && repeat % p->places == 0) sl_commands_barrier(commands, SL_BARRIER_COMPUTE);
     sl_bound_kernel_dispatch(commands, w->kernel, &push);
+}
+
+/* Keeps the best. */
+static void note_product(const bench *b, const sl_bound_kernel *kernel, uint32_t n, uint32_t tokens,
+                         double seconds, sl_ceilings *out)
+{
+    const double rate = 2.0 * n * n * tokens / seconds;
+    const bool host = sl_caps_have(&sl_device_get_info(b->e->device)->caps, SL_CAP_HOST_FN);
+    if (rate <= out->product_flops_per_s) return;
+    out->product_flops_per_s = rate;
+    snprintf(out->product, sizeof out->product, "%s/%s, %u x %u by %u",
+             sl_kernel_rows[kernel->variant->kernel].name, host ? "host" : kernel->variant->name, n, n,
+             tokens);
 }
 
 /* y = w x for w [n][n] of a weight type and `tokens` columns of x. */
@@ -294,14 +308,7 @@ static sl_status measure_product(bench *b, sl_weight_type type, uint32_t n, uint
                                      .row_bytes = row_bytes,
                                      .weight_type = type};
     SL_TRY(best_time(b, &w, &seconds, diag));
-    const double rate = 2.0 * n * n * tokens / seconds;
-    if (rate > out->product_flops_per_s) {
-        out->product_flops_per_s = rate;
-        const bool host = sl_caps_have(&sl_device_get_info(b->e->device)->caps, SL_CAP_HOST_FN);
-        snprintf(out->product, sizeof out->product, "%s/%s, %u x %u by %u",
-                 sl_kernel_rows[w.kernel->variant->kernel].name, host ? "host" : w.kernel->variant->name, n,
-                 n, tokens);
-    }
+    note_product(b, w.kernel, n, tokens, seconds, out);
 cleanup:
     drop_buffer(b, w.buffer);
     return st;
@@ -319,9 +326,86 @@ static sl_status measure_products(bench *b, uint32_t n, sl_ceilings *out, sl_dia
     return st;
 }
 
-/* All kernels before the first is timed: compiling idles the device, and its clock falls. */
-static sl_status bind_all(sl_engine *e, sl_diag *diag)
+/* ---- products of rows with rows ---- */
+
+typedef struct gemm_product {
+    struct sl_push_gemm push;
+    uint64_t y_bytes;
+    uint32_t places;
+} gemm_product;
+
+static void record_gemm(const work *w, sl_commands *commands, uint32_t repeat)
 {
+    const gemm_product *p = w->push;
+    struct sl_push_gemm push = p->push;
+    push.y += p->y_bytes * (repeat % p->places);
+    if (repeat && repeat % p->places == 0) sl_commands_barrier(commands, SL_BARRIER_COMPUTE);
+    sl_bound_kernel_dispatch(commands, w->kernel, &push);
+}
+
+/* Of n rows of w, n tokens and n elements a row. */
+static struct sl_push_gemm square_of(uint32_t format, uint32_t n)
+{
+    return (struct sl_push_gemm){.n_out = n, .n_k = n, .n_tokens = n, .y_stride = n, .format = format};
+}
+
+static sl_status bind_gemm(sl_engine *e, const sl_variant *v, uint32_t n, const sl_bound_kernel **out,
+                           sl_diag *diag)
+{
+    const struct sl_push_gemm push = square_of(v->key, n);
+    uint32_t spec[SL_GEMM_SPECS];
+    sl_gemm_spec(&push, v, spec);
+    return sl_kernel_set_get_variant(e->kernels, v, spec, SL_GEMM_SPECS, out, diag);
+}
+
+static sl_status measure_gemm(bench *b, const sl_variant *v, uint32_t n, sl_ceilings *out, sl_diag *diag)
+{
+    const uint64_t rows_bytes = v->key == SL_ROWS_S8 ? sl_align_up(sl_s8_bytes(n, n), 256) : 2ull * n * n;
+    gemm_product p = {.push = square_of(v->key, n), .y_bytes = 4ull * n * n};
+    p.places = (uint32_t)SL_MAX(SL_MIN(spare_bytes(b->e, 1u << 28) / p.y_bytes, 8u), 1u);
+    work w = {.record = record_gemm, .push = &p};
+    double seconds;
+    sl_status st;
+    SL_TRY(bind_gemm(b->e, v, n, &w.kernel, diag));
+    SL_TRY(make_buffer(b, 2 * rows_bytes + p.places * p.y_bytes, &w.buffer, diag));
+    p.push.w = sl_buffer_address(w.buffer);
+    p.push.x = p.push.w + rows_bytes;
+    p.push.y = p.push.x + rows_bytes;
+    SL_TRY(best_time(b, &w, &seconds, diag));
+    note_product(b, w.kernel, n, n, seconds, out);
+cleanup:
+    drop_buffer(b, w.buffer);
+    return st;
+}
+
+/* Calls `visit` with each gemm that prompts of such a device may use: where a CPU computes, only if this
+ * engine was told to. */
+static sl_status
+each_gemm(bench *b, uint32_t n, sl_ceilings *out,
+          sl_status (*visit)(bench *, const sl_variant *, uint32_t, sl_ceilings *, sl_diag *), sl_diag *diag)
+{
+    const sl_device_caps *caps = &sl_device_get_info(b->e->device)->caps;
+    const bool cpu = sl_caps_have(caps, SL_CAP_HOST_FN) || sl_caps_have(caps, SL_CAP_SCALAR_LOADS);
+    sl_status st = SL_OK;
+    if (cpu && b->e->limits.gemm_format == SL_ROWS_F32) return SL_OK;
+    for (size_t i = 0; i < sl_variant_count && st == SL_OK; i++) {
+        const sl_variant *v = &sl_variants[i];
+        if (v->kernel == SL_K_gemm && sl_variant_usable(v, caps, NULL)) st = visit(b, v, n, out, diag);
+    }
+    return st;
+}
+
+static sl_status compile_gemm(bench *b, const sl_variant *v, uint32_t n, sl_ceilings *out, sl_diag *diag)
+{
+    const sl_bound_kernel *unused;
+    (void)out;
+    return bind_gemm(b->e, v, n, &unused, diag);
+}
+
+/* All kernels before the first is timed: compiling idles the device, and its clock falls. */
+static sl_status bind_all(bench *b, uint32_t n, sl_diag *diag)
+{
+    sl_engine *e = b->e;
     const sl_device_caps *caps = &sl_device_get_info(e->device)->caps;
     const struct {
         sl_kernel_id kernel;
@@ -340,14 +424,15 @@ static sl_status bind_all(sl_engine *e, sl_diag *diag)
             continue;
         st = sl_kernel_set_get(e->kernels, all[i].kernel, all[i].key, NULL, 0, &unused, diag);
     }
-    return st;
+    return st == SL_OK ? each_gemm(b, n, NULL, compile_gemm, diag) : st;
 }
 
 sl_status sl_engine_measure_ceilings(sl_engine *engine, sl_ceilings *out, sl_diag *diag)
 {
     const sl_device_info *info = sl_device_get_info(engine->device);
     const bool cpu = info->type == SL_DEVICE_CPU;
-    bench b = {.e = engine, .timestamps = info->caps.timestamp_period_ns > 0, .warm_ns = WARM_NS};
+    const uint64_t warm_ns = cpu ? AGAIN_NS : WARM_NS;
+    bench b = {.e = engine, .timestamps = info->caps.timestamp_period_ns > 0, .warm_ns = warm_ns};
     *out = (sl_ceilings){0};
     uint32_t n = cpu ? 512 : MATRIX_MAX;
     while (n > 256 && spare_bytes(engine, UINT64_MAX) < 18ull * n * n)
@@ -361,16 +446,20 @@ sl_status sl_engine_measure_ceilings(sl_engine *engine, sl_ceilings *out, sl_dia
     SL_TRY(sl_commands_create(engine->device, SL_QUEUE_COMPUTE, 0, b.timestamps ? 2 : 0, "ceilings",
                               &b.commands, diag));
     SL_TRY(sl_semaphore_create(engine->device, 0, &b.done, diag));
-    SL_TRY(bind_all(engine, diag));
+    SL_TRY(bind_all(&b, n, diag));
     SL_TRY(measure_read(&b, bytes, &out->read_bytes_per_s, diag));
     SL_TRY(measure_copy(&b, bytes, out, diag));
+    b.warm_ns = warm_ns;
     SL_TRY(measure_matrix(&b, SL_MEASURE_F16, &out->matrix_f16_flops_per_s, out->matrix_f16,
                           sizeof out->matrix_f16, diag));
     SL_TRY(measure_matrix(&b, SL_MEASURE_I8, &out->matrix_i8_flops_per_s, out->matrix_i8,
                           sizeof out->matrix_i8, diag));
+    b.warm_ns = warm_ns;
     SL_TRY(measure_products(&b, n, out, diag));
+    SL_TRY(each_gemm(&b, n, out, measure_gemm, diag));
     out->memory_bytes_per_s = SL_MAX(out->read_bytes_per_s, out->copy_bytes_per_s);
-    out->matmul_flops_per_s = SL_MAX(out->product_flops_per_s, out->matrix_f16_flops_per_s);
+    out->matmul_flops_per_s =
+        SL_MAX(out->product_flops_per_s, SL_MAX(out->matrix_f16_flops_per_s, out->matrix_i8_flops_per_s));
 cleanup:
     sl_commands_destroy(b.commands);
     sl_semaphore_destroy(b.done);

@@ -285,7 +285,8 @@ typedef struct sl_ceilings {
     char copy[24];                      /* "kernel" or "copy command" */
     char product[64];                   /* "q8_0_m16, 4096 x 4096 by 512" */
 
-    /* What MBU and MFU are shares of: the better of read and copy; the best rate of products of f16. */
+    /* What MBU and MFU are shares of: the better of read and copy; the best of the three rates of products.
+     */
     double memory_bytes_per_s, matmul_flops_per_s;
 } sl_ceilings;
 
