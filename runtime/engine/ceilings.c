@@ -11,8 +11,8 @@
 
 #include <stdio.h>
 
-#define WARM_NS 500000000ull /* a GPU that idled, if only to compile, needs so much load to reach its clock  \
-                              */
+/* Of load: a GPU that idled, if only to compile, has lowered its clock. */
+#define WARM_NS     500000000ull
 #define AGAIN_NS    100000000ull /* and between measurements */
 #define ROUNDS      8
 #define ROUND_NS    8000000.0 /* dispatches are repeated within a submission until it takes so long */
@@ -378,16 +378,16 @@ cleanup:
     return st;
 }
 
-/* Calls `visit` with each gemm that prompts of such a device may use: where a CPU computes, only if this
- * engine was told to. */
-static sl_status
-each_gemm(bench *b, uint32_t n, sl_ceilings *out,
-          sl_status (*visit)(bench *, const sl_variant *, uint32_t, sl_ceilings *, sl_diag *), sl_diag *diag)
+typedef sl_status (*gemm_visit)(bench *b, const sl_variant *v, uint32_t n, sl_ceilings *out, sl_diag *diag);
+
+/* Calls `visit` with each gemm that prompts of such a device may use: never C sides, which are there to be
+ * read, and on another CPU only what this engine was told to use. */
+static sl_status each_gemm(bench *b, uint32_t n, sl_ceilings *out, gemm_visit visit, sl_diag *diag)
 {
     const sl_device_caps *caps = &sl_device_get_info(b->e->device)->caps;
-    const bool cpu = sl_caps_have(caps, SL_CAP_HOST_FN) || sl_caps_have(caps, SL_CAP_SCALAR_LOADS);
+    const bool cpu = sl_caps_have(caps, SL_CAP_SCALAR_LOADS);
     sl_status st = SL_OK;
-    if (cpu && b->e->limits.gemm_format == SL_ROWS_F32) return SL_OK;
+    if (sl_caps_have(caps, SL_CAP_HOST_FN) || (cpu && b->e->limits.gemm_format == SL_ROWS_F32)) return SL_OK;
     for (size_t i = 0; i < sl_variant_count && st == SL_OK; i++) {
         const sl_variant *v = &sl_variants[i];
         if (v->kernel == SL_K_gemm && sl_variant_usable(v, caps, NULL)) st = visit(b, v, n, out, diag);

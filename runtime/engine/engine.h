@@ -38,7 +38,7 @@ typedef struct sl_engine_test_hooks {
                              is faster or not; SL_ROWS_F32: what is best */
     bool attention_step; /* decode attends in one dispatch on devices too for which that is not the faster way
                           */
-    bool few_columns_on_cpus; /* matrix units for 9 to 64 columns also where a CPU has faster ways */
+    bool few_columns_on_cpus; /* products of rows of F16 on matrix units also where a CPU has faster ways */
 } sl_engine_test_hooks;
 
 extern sl_engine_test_hooks sl_engine_hooks;

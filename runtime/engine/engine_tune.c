@@ -170,6 +170,28 @@ static void pass_choice(void *user, const sl_tuning_choice *candidates, const do
     l->options->choice(l->options->user, &choice);
 }
 
+/* A point of a ladder, told as a choice of the kernel "products" or "experts". */
+static void pass_ladder(void *user, const sl_ladder_choice *of)
+{
+    const listener *l = user;
+    if (!l->options->choice) return;
+    const bool experts = of->weight_type == SL_WEIGHT_NUMBERS;
+    sl_tuned_choice choice = {
+        .kernel = experts ? "experts" : "products",
+        .variant = sl_kernel_rows[of->chosen].name,
+        .fallback = sl_kernel_rows[of->usual].name,
+        .candidates = of->candidates,
+        .us = of->seconds * 1e6,
+        .fallback_us = of->usual_seconds * 1e6,
+    };
+    if (experts)
+        snprintf(choice.shape, sizeof choice.shape, "%u tokens", of->columns);
+    else
+        snprintf(choice.shape, sizeof choice.shape, "%s, %u columns", sl_ggml_type_name(of->weight_type),
+                 of->columns);
+    l->options->choice(l->options->user, &choice);
+}
+
 sl_status sl_engine_tune(sl_engine *e, const sl_tune_options *options, sl_tune_report *report, sl_diag *diag)
 {
     static const sl_tune_options defaults;
@@ -191,6 +213,7 @@ sl_status sl_engine_tune(sl_engine *e, const sl_tune_options *options, sl_tune_r
         .budget_ns = (uint64_t)(options->seconds_max * 1e9),
         .progress = pass_progress,
         .chosen = pass_choice,
+        .climbed = pass_ladder,
         .user = &l,
     };
     sl_programs_clear(e); /* recorded with what was chosen before */

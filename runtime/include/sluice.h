@@ -240,10 +240,11 @@ void sl_generation_clear(sl_generation *generation);
 
 /* ---- Tuning ---- */
 
-/* One choice, as it was measured: which variant of a kernel runs for operands of a shape. */
+/* One choice, as it was measured: which variant of a kernel runs for operands of a shape; or, of "products"
+ * and "experts", which kernel runs for a number of columns or tokens. */
 typedef struct sl_tuned_choice {
-    const char *kernel;             /* "matmul" */
-    char shape[48];                 /* "4096x14336x512" */
+    const char *kernel;             /* "matmul", "products", "experts" */
+    char shape[48];                 /* "4096x14336x512", "Q4_K, 16 columns", "64 tokens" */
     const char *variant, *fallback; /* what was chosen, and what runs without tuning */
     uint32_t number;                /* key splits and the like; 0: as without tuning */
     uint32_t candidates;

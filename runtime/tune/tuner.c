@@ -324,10 +324,14 @@ cleanup:
 /* ---- up to how many columns ---- */
 
 #define POINTS_MAX  24u
-#define EXPERT_WAYS 2u /* one by one, grouped */
+#define EXPERT_WAYS 2u                /* one by one, grouped */
+#define EXPERTS     SL_WEIGHT_NUMBERS /* the ladder of experts, among those of weight types */
 
-/* Of each number of columns and each rung of a ladder; INFINITY: cannot. */
-typedef double ladder_times[POINTS_MAX][SL_RUNG_COUNT];
+/* Of one number of columns and each rung of a ladder. */
+typedef struct rung_times {
+    double seconds[SL_RUNG_COUNT]; /* INFINITY: cannot */
+    uint32_t candidates;           /* that make different passes */
+} rung_times;
 
 /* The passes whose products are compared, by ascending numbers of columns. */
 typedef struct points {
@@ -343,17 +347,18 @@ static bool can(const run *r, uint32_t type, uint32_t columns, uint32_t rung)
            columns >= k->columns_min && columns <= k->columns_max;
 }
 
-/* Times the trials, the first being number 0; `same` says which of them each rung's pass is. */
+/* Times the trials; `same` says which of them each rung's pass is. */
 static sl_status time_ladder(run *r, const sl_shape *shape, trial *trials, uint32_t count,
-                             const uint32_t same[SL_RUNG_COUNT], double seconds[SL_RUNG_COUNT])
+                             const uint32_t same[SL_RUNG_COUNT], rung_times *out)
 {
     double times[SL_RUNG_COUNT];
     bool differ = false;
     sl_status st = SL_OK;
+    out->candidates = count;
     if (count > 1 && !r->t->measure) SL_TRY(sl_tuner_prepare(r->t, shape, LADDER_LOAD_NS, r->diag));
     if (count > 1) SL_TRY(time_trials(r, trials, count, times, &differ));
     for (uint32_t rung = 0; rung < SL_RUNG_COUNT; rung++)
-        seconds[rung] = same[rung] == UINT32_MAX ? (double)INFINITY : differ ? times[same[rung]] : 1;
+        out->seconds[rung] = same[rung] == UINT32_MAX ? (double)INFINITY : differ ? times[same[rung]] : 1;
 cleanup:
     return st;
 }
@@ -381,7 +386,7 @@ static bool has_type(const sl_model *m, uint32_t type)
 
 /* Times the pass with products of one type on each rung that can do them. Where mat-vecs are fused a matrix
  * stays with them only as long as its neighbours do: these are mat-vecs here as long as they can. */
-static sl_status time_rungs(run *r, const sl_shape *shape, uint32_t type, double seconds[SL_RUNG_COUNT])
+static sl_status time_rungs(run *r, const sl_shape *shape, uint32_t type, rung_times *out)
 {
     trial trials[SL_RUNG_COUNT];
     uint32_t count = 0, same[SL_RUNG_COUNT];
@@ -397,14 +402,14 @@ static sl_status time_rungs(run *r, const sl_shape *shape, uint32_t type, double
         sl_tuning_force(r->tuning, type, shape->n_tokens, (sl_product_rung)rung);
         SL_TRY(add_trial(r, shape, trials, &count, &same[rung]));
     }
-    SL_TRY(time_ladder(r, shape, trials, count, same, seconds));
+    SL_TRY(time_ladder(r, shape, trials, count, same, out));
 cleanup:
     memcpy(r->tuning->columns, before, sizeof before);
     clear_trials(trials, count);
     return st;
 }
 
-static sl_status time_experts(run *r, const sl_shape *shape, double seconds[SL_RUNG_COUNT])
+static sl_status time_experts(run *r, const sl_shape *shape, rung_times *out)
 {
     trial trials[SL_RUNG_COUNT];
     uint32_t count = 0, same[SL_RUNG_COUNT];
@@ -416,7 +421,7 @@ static sl_status time_experts(run *r, const sl_shape *shape, double seconds[SL_R
         r->tuning->experts_alone = shape->n_tokens - way;
         SL_TRY(add_trial(r, shape, trials, &count, &same[way]));
     }
-    SL_TRY(time_ladder(r, shape, trials, count, same, seconds));
+    SL_TRY(time_ladder(r, shape, trials, count, same, out));
 cleanup:
     r->tuning->experts_alone = before;
     clear_trials(trials, count);
@@ -426,24 +431,24 @@ cleanup:
 /* The rung of each of the ascending numbers of columns, never going back to an earlier one, with the least
  * sum of times, each relative to the best of its number: so wherever the ladder goes on, the next rung is the
  * faster one. */
-static void climb(ladder_times times, uint32_t count, uint32_t out[POINTS_MAX])
+static void climb(const rung_times *times, uint32_t count, uint32_t out[POINTS_MAX])
 {
     double cost[POINTS_MAX][SL_RUNG_COUNT];
     uint32_t from[POINTS_MAX][SL_RUNG_COUNT];
     for (uint32_t i = 0; i < count; i++) {
         double least = (double)INFINITY;
         for (uint32_t r = 0; r < SL_RUNG_COUNT; r++)
-            least = SL_MIN(least, times[i][r]);
+            least = SL_MIN(least, times[i].seconds[r]);
         for (uint32_t r = 0; r < SL_RUNG_COUNT; r++) {
             uint32_t best = 0;
             for (uint32_t q = 0; i && q <= r; q++)
                 if (cost[i - 1][q] < cost[i - 1][best]) best = q;
             from[i][r] = best;
-            cost[i][r] = times[i][r] / least + (i ? cost[i - 1][best] : 0);
+            cost[i][r] = times[i].seconds[r] / least + (i ? cost[i - 1][best] : 0);
         }
     }
     uint32_t rung = 0;
-    for (uint32_t r = 1; r < SL_RUNG_COUNT; r++)
+    for (uint32_t r = 1; count && r < SL_RUNG_COUNT; r++)
         if (cost[count - 1][r] < cost[count - 1][rung]) rung = r;
     for (uint32_t i = count; i-- > 0; rung = from[i][rung])
         out[i] = rung;
@@ -458,13 +463,13 @@ static sl_status last_of_lower(run *r, const points *p, uint32_t type, const uin
     *out = p->shapes[i].n_tokens;
     if (rungs[i] == rungs[i + 1] || high > SL_MATVEC_COLUMNS_MAX) return SL_OK;
     while (high - *out > 1) {
-        double seconds[SL_RUNG_COUNT];
+        rung_times times;
         sl_shape shape = p->shapes[i];
         shape.n_tokens = *out + (high - *out) / 2;
         shape.n_outputs = SL_MIN(shape.n_tokens, r->t->layout->limits.outputs);
-        const sl_status st = time_rungs(r, &shape, type, seconds);
+        const sl_status st = time_rungs(r, &shape, type, &times);
         if (st != SL_OK) return st;
-        if (seconds[rungs[i]] <= seconds[rungs[i + 1]])
+        if (times.seconds[rungs[i]] <= times.seconds[rungs[i + 1]])
             *out = shape.n_tokens;
         else
             high = shape.n_tokens;
@@ -489,45 +494,91 @@ static sl_status set_columns(run *r, const points *p, uint32_t type, const uint3
             columns[rung] = SL_MAX(last, i + 1 < p->count ? 0 : defaults.columns[type][rung]);
     }
     memcpy(r->tuning->columns[type], columns, sizeof columns);
+    return SL_OK;
+}
+
+/* Counts what was chosen at a point where there was a choice, and says what. */
+static void report_point(const run *r, uint32_t type, uint32_t columns, const rung_times *times,
+                         sl_kernel_id chosen, uint32_t rung, sl_kernel_id usual, uint32_t usual_rung)
+{
+    const sl_ladder_choice choice = {
+        .weight_type = type,
+        .columns = columns,
+        .chosen = chosen,
+        .usual = usual,
+        .seconds = times->seconds[rung],
+        .usual_seconds = times->seconds[usual_rung],
+        .candidates = times->candidates,
+    };
+    if (times->candidates < 2) return;
     r->result->measured++;
+    if (r->t->climbed) r->t->climbed(r->t->user, &choice);
+}
+
+static void report_ladder(const run *r, const points *p, uint32_t type, const rung_times *times,
+                          const uint32_t *rungs)
+{
+    sl_tuning defaults;
+    sl_tuning_default(&defaults, sl_device_get_info(r->t->device));
+    const uint32_t allowed = sl_step_rungs(&r->t->layout->limits, &defaults, type);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const uint32_t columns = p->shapes[i].n_tokens;
+        const sl_product_rung usual = sl_tuning_rung(&defaults, type, columns, allowed);
+        report_point(r, type, columns, &times[i], sl_products[rungs[i]].kernel, rungs[i],
+                     sl_products[usual].kernel, usual);
+    }
+}
+
+/* Every point of a ladder; *out_all: there was time for it. */
+static sl_status time_points(run *r, points *p, uint32_t type, double progress, rung_times *out,
+                             bool *out_all)
+{
+    *out_all = false;
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (out_of_time(r)) {
+            r->result->left++;
+            return SL_OK;
+        }
+        const sl_status st = type == EXPERTS ? time_experts(r, &p->shapes[i], &out[i])
+                                             : time_rungs(r, &p->shapes[i], type, &out[i]);
+        if (st != SL_OK) return st;
+        progress_to(r, p->done += progress / p->count);
+    }
+    *out_all = true;
     return SL_OK;
 }
 
 static sl_status tune_ladder(run *r, points *p, uint32_t type, double progress)
 {
-    ladder_times times;
+    rung_times times[POINTS_MAX];
     uint32_t rungs[POINTS_MAX];
-    for (uint32_t i = 0; i < p->count; i++) {
-        if (out_of_time(r)) {
-            r->result->left++;
-            return SL_OK;
-        }
-        const sl_status st = time_rungs(r, &p->shapes[i], type, times[i]);
-        if (st != SL_OK) return st;
-        progress_to(r, p->done += progress / p->count);
-    }
+    bool all;
+    sl_status st = time_points(r, p, type, progress, times, &all);
+    if (st != SL_OK || !all) return st;
     climb(times, p->count, rungs);
-    return set_columns(r, p, type, rungs);
+    st = set_columns(r, p, type, rungs);
+    if (st == SL_OK) report_ladder(r, p, type, times, rungs);
+    return st;
 }
 
+/* How many tokens are multiplied with their experts one by one. */
 static sl_status tune_experts(run *r, points *p, double progress)
 {
-    ladder_times times;
+    static const sl_kernel_id kernels[EXPERT_WAYS] = {SL_K_moe_matvec, SL_K_moe_matmul};
+    rung_times times[POINTS_MAX];
     uint32_t ways[POINTS_MAX];
-    for (uint32_t i = 0; i < p->count; i++) {
-        if (out_of_time(r)) {
-            r->result->left++;
-            return SL_OK;
-        }
-        const sl_status st = time_experts(r, &p->shapes[i], times[i]);
-        if (st != SL_OK) return st;
-        progress_to(r, p->done += progress / p->count);
-    }
+    bool all;
+    sl_tuning defaults;
+    const sl_status st = time_points(r, p, EXPERTS, progress, times, &all);
+    if (st != SL_OK || !all) return st;
     climb(times, p->count, ways);
+    sl_tuning_default(&defaults, sl_device_get_info(r->t->device));
     r->tuning->experts_alone = 1;
-    for (uint32_t i = 0; i < p->count && !ways[i]; i++)
-        r->tuning->experts_alone = p->shapes[i].n_tokens;
-    r->result->measured++;
+    for (uint32_t i = 0; i < p->count; i++) {
+        const uint32_t n = p->shapes[i].n_tokens, usual = n > defaults.experts_alone;
+        if (!ways[i]) r->tuning->experts_alone = n;
+        report_point(r, EXPERTS, n, &times[i], kernels[ways[i]], ways[i], kernels[usual], usual);
+    }
     return SL_OK;
 }
 

@@ -12,6 +12,15 @@
 #include "runtime/step/builder.h"
 #include "shaders/tuning.h"
 
+/* Which kernel a number of columns (of tokens: experts) takes, as it was measured. */
+typedef struct sl_ladder_choice {
+    uint32_t weight_type; /* SL_WEIGHT_NUMBERS: experts */
+    uint32_t columns;
+    sl_kernel_id chosen, usual; /* usual: without measurement */
+    double seconds, usual_seconds;
+    uint32_t candidates; /* kernels that were compared */
+} sl_ladder_choice;
+
 /* Where it is measured. The workspace, the batch buffer and the KV cache are overwritten. */
 typedef struct sl_tuner {
     sl_device *device;
@@ -28,13 +37,14 @@ typedef struct sl_tuner {
      * choice. */
     void (*chosen)(void *user, const sl_tuning_choice *candidates, const double *seconds, uint32_t count,
                    uint32_t best);
+    void (*climbed)(void *user, const sl_ladder_choice *choice); /* may be NULL */
     void *user;
     /* For tests, NULL in use: takes the place of the clock. */
     sl_status (*measure)(void *user, const sl_step *step, double *out_seconds, sl_diag *diag);
 } sl_tuner;
 
 typedef struct sl_tuner_result {
-    uint32_t measured; /* classes, and switch points */
+    uint32_t measured; /* choices of classes, and of ladders by number of columns */
     uint32_t known;    /* had a choice already */
     uint32_t left;     /* the budget ran out before them */
 } sl_tuner_result;

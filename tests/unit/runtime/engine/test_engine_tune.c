@@ -14,7 +14,7 @@
 enum { PROMPT = 20, TOKENS = 12 };
 
 typedef struct listener {
-    uint32_t choices;
+    uint32_t choices, ladder; /* ladder: those of its points */
     uint64_t done, total;
 } listener;
 
@@ -22,7 +22,11 @@ static void note_choice(void *user, const sl_tuned_choice *choice)
 {
     listener *l = user;
     assert_true(choice->kernel[0] && choice->shape[0] && choice->variant[0] && choice->fallback[0]);
-    assert_true(choice->candidates >= 2 && choice->us >= 0 && choice->fallback_us >= choice->us);
+    assert_true(choice->candidates >= 2 && choice->us >= 0);
+    /* A ladder never goes back: a kernel of one of its points may be the second best there. */
+    const bool ladder = !strcmp(choice->kernel, "products") || !strcmp(choice->kernel, "experts");
+    assert_true(ladder || choice->fallback_us >= choice->us);
+    l->ladder += ladder;
     l->choices++;
 }
 
@@ -78,7 +82,8 @@ static void test_tune_and_keep(void **state)
     assert_string_equal(info_of(engine).tuned, "full");
     assert_int_not_equal(report.measured, 0); /* the switch points at least */
     assert_int_equal(report.left, 0);
-    assert_true(report.measured >= l.choices);
+    assert_int_equal(report.measured, l.choices);
+    assert_int_not_equal(l.ladder, 0);
     assert_non_null(strstr(info_of(engine).switch_points, "matmul"));
     generate(engine, after); /* on memory that is as if nothing had happened */
     assert_memory_equal(after, before, sizeof before);
