@@ -14,7 +14,7 @@ SL_WEIGHT_TYPES(X)
 /* ---- products ---- */
 
 const sl_product_kernel sl_products[SL_RUNG_COUNT] = {
-#define X(kernel, least, most, rows) [SL_RUNG_##kernel] = {SL_K_##kernel, least, most, rows},
+#define X(kernel, least, most, usual, rows) [SL_RUNG_##kernel] = {SL_K_##kernel, least, most, usual, rows},
     SL_PRODUCTS(X)
 #undef X
 };
@@ -25,8 +25,8 @@ const sl_product_kernel sl_products[SL_RUNG_COUNT] = {
 /* Measured on an H100 with Llama-3-8B Q4_K_M: 5.4 ms a step of 4 columns by mat-vecs, 7.7 of 8, and 5.5 of 9
  * to 16 by matrix units where these take weights from registers. */
 #define REGISTERS_MATVEC_COLUMNS 4u
-/* And: of more columns, decoding the weights first pays. */
-#define FEW_COLUMNS 64u
+/* Of more columns decoding the weights first pays, where it can be done: the plain kernel has none beyond. */
+#define MATMUL_COLUMNS_BESIDE_GEMM 64u
 
 static bool has_rung(const sl_device_caps *caps, sl_product_rung rung, uint32_t type)
 {
@@ -45,12 +45,12 @@ static uint32_t usual_columns(const sl_device_info *device, sl_product_rung rung
         const bool registers =
             skinny && skinny->needs & SL_CAP_MATRIX_FRAGMENTS && !sl_caps_have(&device->caps, SL_CAP_HOST_FN);
         if (device->vendor_id == VENDOR_QUALCOMM) return ADRENO_MATVEC_COLUMNS;
-        return registers ? REGISTERS_MATVEC_COLUMNS : SL_MATVEC_COLUMNS_MAX;
+        return registers ? REGISTERS_MATVEC_COLUMNS : sl_products[rung].columns_usual;
     }
     /* A CPU has faster ways than its driver's matrices. */
-    if (sl_products[rung].rows == SL_ROWS_F16) return device->type == SL_DEVICE_CPU ? 0 : FEW_COLUMNS;
-    return rung == SL_RUNG_matmul && rungs & SL_RUNG_BIT(SL_RUNG_gemm) ? FEW_COLUMNS
-                                                                       : sl_products[rung].columns_max;
+    if (sl_products[rung].rows == SL_ROWS_F16 && device->type == SL_DEVICE_CPU) return 0;
+    if (rung == SL_RUNG_matmul && rungs & SL_RUNG_BIT(SL_RUNG_gemm)) return MATMUL_COLUMNS_BESIDE_GEMM;
+    return sl_products[rung].columns_usual;
 }
 
 void sl_tuning_default(sl_tuning *tuning, const sl_device_info *device)

@@ -15,17 +15,18 @@
 
 /* ---- Which kernel multiplies how many columns ---- */
 
-/* The ladder: kernels of products from few columns to many. Fewest columns that it may be worth and most that
- * it can do, and the rows of activations that it reads (gemm: of the pass's format). One that reads F16 and
- * has the push block of matmul needs no more than its line here. */
+/* The ladder: kernels of products from few columns to many. Fewest columns that it may be worth, most that it
+ * can do, up to how many it is used where nothing was measured, and the rows of activations that it reads
+ * (gemm: of the pass's format). One that reads F16 and has the push block of matmul needs no more than its
+ * line here. */
 #define SL_PRODUCTS(X)                                                                                       \
-    X(matvec, 1, SL_MATVEC_COLUMNS_MAX, SL_ROWS_F32)                                                         \
-    X(matmul_skinny, 2, 512, SL_ROWS_F16)                                                                    \
-    X(matmul, 2, UINT32_MAX, SL_ROWS_F32)                                                                    \
-    X(gemm, 33, UINT32_MAX, SL_ROWS_F32)
+    X(matvec, 1, SL_MATVEC_COLUMNS_MAX, SL_MATVEC_COLUMNS_MAX, SL_ROWS_F32)                                  \
+    X(matmul_skinny, 2, 512, 64, SL_ROWS_F16)                                                                \
+    X(matmul, 2, UINT32_MAX, UINT32_MAX, SL_ROWS_F32)                                                        \
+    X(gemm, 33, UINT32_MAX, UINT32_MAX, SL_ROWS_F32)
 
 typedef enum sl_product_rung {
-#define X(kernel, least, most, rows) SL_RUNG_##kernel,
+#define X(kernel, least, most, usual, rows) SL_RUNG_##kernel,
     SL_PRODUCTS(X)
 #undef X
         SL_RUNG_COUNT
@@ -35,7 +36,7 @@ typedef enum sl_product_rung {
 
 typedef struct sl_product_kernel {
     sl_kernel_id kernel;
-    uint32_t columns_min, columns_max;
+    uint32_t columns_min, columns_max, columns_usual;
     uint32_t rows; /* SL_ROWS_* */
 } sl_product_kernel;
 
