@@ -154,6 +154,16 @@ static void make_attention(sl_kernel_case *c, const plan *plan, uint32_t head_di
         sl_case_rows_add(c, AT(y), SL_CASE_OUT, format, l.n_tokens, push.y_stride, push.y_stride);
 }
 
+/* Case `index` of kernels with `count` plans: all of them with a cache of f16, and the `few_count` of `few`
+ * with each other type. False behind the last. */
+static bool choose_plan(uint32_t index, uint32_t count, const uint32_t *few, uint32_t few_count,
+                        uint32_t *out_plan, uint32_t *out_kv_type)
+{
+    *out_kv_type = index < count ? SL_KV_F16 : 1 + (index - count) / few_count;
+    *out_plan = index < count ? index : few[(index - count) % few_count];
+    return *out_kv_type < SL_KV_TYPE_COUNT;
+}
+
 bool sl_gen_attention_decode(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
 {
     static const plan plans[] = {
@@ -171,9 +181,10 @@ bool sl_gen_attention_decode(sl_kernel_case *c, uint32_t index, const sl_variant
         {"splits of a window", 4, 4, 100, 2, 30, {{0, 400, 1}, {1, 99, 2}}},
         {"long", 4, 1, 0, 1, 0, {{0, 2000, 1}}},
     };
-    if (index >= SL_KV_TYPE_COUNT * COUNT(plans)) return false;
-    const uint32_t kv_type = index / COUNT(plans);
-    make_attention(c, &plans[index % COUNT(plans)], variant->key, SL_ROWS_F32, kv_type);
+    static const uint32_t few[] = {1, 2, 3, 6, 9, 11};
+    uint32_t plan, kv_type;
+    if (!choose_plan(index, COUNT(plans), few, COUNT(few), &plan, &kv_type)) return false;
+    make_attention(c, &plans[plan], variant->key, SL_ROWS_F32, kv_type);
     c->spec[SL_DECODE_HEADS - SL_SPEC_FIRST] = SL_DECODE_HEADS_USUAL;
     c->spec[SL_ATTENTION_KV_TYPE - SL_SPEC_FIRST] = kv_type;
     c->spec_count = 2;
@@ -194,11 +205,11 @@ bool sl_gen_attention_prefill(sl_kernel_case *c, uint32_t index, const sl_varian
         {"a sequence twice", 2, 2, 0, 1, 0, {{0, 30, 5}, {1, 0, 5}, {0, 10, 40}}},
         {"window behind a prefix", 2, 1, 70, 1, 20, {{0, 300, 140}}},
     };
-    /* All with rows of f32 and of f16, then with the other types of cache. */
-    const uint32_t turn = index / COUNT(plans), kv_type = turn < 2 ? SL_KV_F16 : turn - 1;
-    if (kv_type >= SL_KV_TYPE_COUNT) return false;
-    const plan *plan = &plans[index % COUNT(plans)];
-    make_attention(c, plan, variant->key, turn == 1 ? SL_ROWS_F16 : SL_ROWS_F32, kv_type);
+    static const uint32_t few[] = {1, 2, 4, 6, 8};
+    uint32_t number, kv_type; /* the plans with rows of f32, then of f16 */
+    if (!choose_plan(index, 2 * COUNT(plans), few, COUNT(few), &number, &kv_type)) return false;
+    const plan *plan = &plans[number % COUNT(plans)];
+    make_attention(c, plan, variant->key, number < COUNT(plans) ? SL_ROWS_F32 : SL_ROWS_F16, kv_type);
     c->spec[SL_PREFILL_SOFTCAP - SL_SPEC_FIRST] = plan->softcap > 0 || index == 0; /* 1 is right for all */
     c->spec[SL_ATTENTION_KV_TYPE - SL_SPEC_FIRST] = kv_type;
     c->spec_count = 2;
@@ -330,16 +341,13 @@ bool sl_gen_attention_step(sl_kernel_case *c, uint32_t index, const sl_variant *
         {"eight heads", 8, 2, 0, 3, 0, 0, 1, 1, F32, {{0, 777, 1}, {1, 129, 1}}},
 #undef F32
     };
-    /* All of them for the most usual size of a head, the first ones for the others; of the quantized caches
-     * the same, but the first ones at most. */
-    const uint32_t count = variant->key == 128 ? COUNT(plans) : 5, few = 6;
-    uint32_t kv_type = SL_KV_F16;
-    if (index >= count) {
-        kv_type = 1 + (index - count) / few;
-        index = (index - count) % few;
-    }
-    if (kv_type >= SL_KV_TYPE_COUNT) return false;
-    step_plan plan = plans[index];
+    /* All of them for the most usual size of a head, the first ones for the others. */
+    static const uint32_t few[] = {0, 1, 2, 3, 6};
+    uint32_t number, kv_type;
+    if (!choose_plan(index, variant->key == 128 ? COUNT(plans) : 5, few, variant->key == 128 ? 5 : 4, &number,
+                     &kv_type))
+        return false;
+    step_plan plan = plans[number];
     if (plan.format == SL_ROWS_Q8 && variant->key % 32) plan.format = SL_ROWS_F16;
     make_step(c, &plan, variant->key, kv_type);
     return true;
