@@ -11,7 +11,7 @@
  *                 cache and whose results nobody reads
  *   sequences[T]  row of the block table
  * block_table[sequence][table_stride]: page numbers (u32) of a sequence, in order.
- * KV cache of one layer, k and v each: f16 [page][G][SL_KV_PAGE_TOKENS][D].
+ * KV cache of one layer, k and v each: [page][G] groups (SL_KV_*).
  */
 #ifndef SL_PUSH_H
 #define SL_PUSH_H
@@ -55,6 +55,30 @@ typedef uint64_t sl_addr;
 #define SL_ROWS_S8          3
 
 #define SL_ROTATION_MAX 256u
+
+/* Types of the KV cache. A group is what a page holds of one head: a row of D elements (a multiple of 16) for
+ * each of its SL_KV_PAGE_TOKENS tokens. Groups begin at multiples of 16 bytes.
+ *
+ * SL_KV_F16: f16, to nearest.
+ *
+ * SL_KV_Q8_0, SL_KV_Q4_0: the integers of all rows, then their scales, f16 [token][SL_KV_SCALES(D)]: one for
+ * each block of 32 elements of a row, of which the last may have 16. Q8_0: x = d q; d = max |x| / 127, q =
+ * round(x / d), an int8. Q4_0: x = d (q - 8); d = m / -8 with m the first element of largest magnitude, q =
+ * min(round(x / d) + 8, 15); elements 8 i + j and 8 i + j + 4, j < 4, are the low and the high half of byte
+ * 4 i + j. d is not yet rounded to f16 there, halves are rounded away from zero. Where d becomes 0 or is not
+ * finite all q stand for 0, so that the block is zeros or NaNs. Source: ggml (q8_0, q4_0). */
+#define SL_KV_F16              0u
+#define SL_KV_Q8_0             1u
+#define SL_KV_Q4_0             2u
+#define SL_KV_TYPE_COUNT       3u
+#define SL_KV_BLOCK            32u
+#define SL_KV_127TH            0.007874015748f /* d of Q8_0 is max |x| times this, in f32 */
+#define SL_KV_SCALES(head_dim) (((head_dim) + SL_KV_BLOCK - 1u) / SL_KV_BLOCK)
+#define SL_KV_ROW_BYTES(type, head_dim)                                                                      \
+    ((type) == SL_KV_F16 ? 2u * (head_dim) : (type) == SL_KV_Q8_0 ? (head_dim) : (head_dim) / 2u)
+#define SL_KV_GROUP_BYTES(type, head_dim)                                                                    \
+    (SL_KV_PAGE_TOKENS *                                                                                     \
+     (SL_KV_ROW_BYTES(type, head_dim) + ((type) == SL_KV_F16 ? 0u : 2u * SL_KV_SCALES(head_dim))))
 
 /* y[t][:] = scale * table[tokens[t]][:]; zeros for an id >= n_vocab. The key is the weight type of the table,
  * and weight_type says it again for the C side (as in every product with weights). */
@@ -157,8 +181,9 @@ struct sl_push_rope {
     float freq_base, freq_scale, ext_factor, attn_factor, corr_low, corr_high;
 };
 
-/* Stores k[t][g][:] and v[t][g][:] (tokens k_stride, v_stride apart) as f16 into the pages of their sequence.
- */
+/* Stores k[t][g][:] and v[t][g][:] (tokens k_stride, v_stride apart) into the pages of their sequence. Its
+ * specialization constant: the cache's type (SL_KV_*). */
+#define SL_STORE_KV_TYPE 2
 struct sl_push_kv_store {
     sl_addr k, v, k_cache, v_cache, block_table, positions, sequences;
     uint32_t n_kv_heads, head_dim, n_tokens, k_stride, v_stride, table_stride;
@@ -178,9 +203,13 @@ struct sl_push_attention {
     float scale, softcap;
 };
 
-/* Specialization constant of attention_prefill: 0 where softcap is 0, which makes it faster; anything else
- * (and 1, if nothing is given): softcap decides. */
-#define SL_PREFILL_SOFTCAP 2
+/* Specialization constants of attention_prefill and attention_decode. */
+#define SL_PREFILL_SOFTCAP                                                                                   \
+    2 /* 0 where softcap is 0, which makes it faster; anything else (and 1, if nothing is given): softcap    \
+         decides */
+#define SL_DECODE_HEADS       2 /* query heads of a group at a time, 1 to 8 */
+#define SL_DECODE_HEADS_USUAL 4
+#define SL_ATTENTION_KV_TYPE  3 /* SL_KV_* */
 
 /* y[t][h][:] from partial[t][h][n_splits][head_dim + 2]; zeros where every sum of exponentials is 0. */
 struct sl_push_attention_combine {
@@ -215,7 +244,8 @@ struct sl_push_attention_step {
 #define SL_STEP_SOFTCAP    10 /* f32; 0: none */
 #define SL_STEP_EPS        11 /* f32 */
 #define SL_STEP_HEAD_DIM   12 /* D, for the C side */
-#define SL_STEP_SPEC_END   13
+#define SL_STEP_KV_TYPE    13 /* SL_KV_* */
+#define SL_STEP_SPEC_END   14
 #define SL_STEP_SPLITS_MAX 64u
 
 #define SL_ACT_SILU 0u

@@ -12,7 +12,7 @@ enum { SEQUENCE_PROMPT = 128, SEQUENCE_STEPS = 32, WARM_MS = 800 };
 enum { PROFILED_STEPS = 16, LIST_MAX = 16, SEQUENCES_MAX = 256, TOKENS_MAX = 1 << 20 };
 
 typedef struct bench_options {
-    const char *model, *device, *activations, *io, *prompt, *generate, *depth, *sequences;
+    const char *model, *device, *activations, *kv_type, *io, *prompt, *generate, *depth, *sequences;
     uint32_t repetitions, batch;
     uint64_t vram;
     bool json, verbose, no_ceilings, no_tune;
@@ -121,7 +121,7 @@ static double step_bytes(const bench *b, const test *t)
     const double sequences = t->sequences ? t->sequences : 1;
     const double length =
         t->sequences ? SEQUENCE_PROMPT + SEQUENCE_STEPS / 2.0 : t->depth + t->generate / 2.0;
-    return (double)m->token_bytes + sequences * length * 4.0 * m->layers * m->kv_heads * m->head_size;
+    return (double)m->token_bytes + sequences * length * (double)m->kv_token_bytes;
 }
 
 static double token_flops(const bench *b, const test *t)
@@ -140,13 +140,13 @@ static void print_line(const bench *b, const test *t, double mean, double deviat
     const double mfu =
         b->ceilings.matmul_flops_per_s ? mean * token_flops(b, t) / b->ceilings.matmul_flops_per_s : 0;
     if (b->o->json) {
-        json_t *object =
-            json_pack("{s:s, s:s, s:f, s:f, s:i, s:f, s:f, s:s, s:s, s:s, s:s, s:o, s:s, s:i}", "model",
-                      b->info.name, "test", t->name, "tokens_per_s", mean, "stdev", deviation, "runs",
-                      (int)b->o->repetitions, "mbu", mbu, "mfu", mfu, "device", b->info.device_name,
-                      "weights", b->info.weights_path, "matmul", b->info.matmul_path, "activations",
-                      b->info.activations, "ceilings", report_ceilings_json(&b->ceilings), "tuned",
-                      b->info.tuned, "tuned_choices", (int)b->info.tuned_choices);
+        json_t *object = json_pack(
+            "{s:s, s:s, s:f, s:f, s:i, s:f, s:f, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:i}", "model",
+            b->info.name, "test", t->name, "tokens_per_s", mean, "stdev", deviation, "runs",
+            (int)b->o->repetitions, "mbu", mbu, "mfu", mfu, "device", b->info.device_name, "weights",
+            b->info.weights_path, "matmul", b->info.matmul_path, "activations", b->info.activations, "kv",
+            b->info.kv_type, "ceilings", report_ceilings_json(&b->ceilings), "tuned", b->info.tuned,
+            "tuned_choices", (int)b->info.tuned_choices);
         json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
         putchar('\n');
         json_decref(object);
@@ -352,6 +352,7 @@ static int bench_model(const bench_options *o, const plan *p)
         .model_path = model,
         .device = o->device,
         .activations = o->activations,
+        .kv_type = o->kv_type,
         .vram_bytes = o->vram,
         .context_tokens = context,
         .max_sessions = sequences,
@@ -394,6 +395,7 @@ static int run(int argc, char **argv)
         {0, "batch", "N", OPTION_UINT, &o.batch, "prompt tokens computed at once (512)"},
         {0, "device", "NAME", OPTION_STRING, &o.device, "cpu, vulkan, vulkan:N, or part of a device's name"},
         {0, "activations", "TYPE", OPTION_STRING, &o.activations, "auto, q8 (int8, of prompts too), f32"},
+        {0, "kv-type", "TYPE", OPTION_STRING, &o.kv_type, "of the KV cache: f16 (default), q8_0, q4_0"},
         {0, "vram", "SIZE", OPTION_SIZE, &o.vram, "most memory on the device, as 4G or 512M"},
         {0, "io", "ENGINE", OPTION_STRING, &o.io, "auto, io_uring, threads"},
         {0, "no-ceilings", NULL, OPTION_FLAG, &o.no_ceilings, "do not measure the device: no MBU and MFU"},

@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef struct profile_options {
-    const char *model, *device, *activations, *io, *mode, *trace;
+    const char *model, *device, *activations, *kv_type, *io, *mode, *trace;
     uint32_t prompt, tokens, depth, sequences, prefills, batch, warm_ms;
     uint64_t vram;
     bool json, layers, no_ceilings;
@@ -142,12 +142,12 @@ static void print_json(const profile_run *r)
                   "modelled", "flops", "modelled", "gb_per_s", "modelled bytes in measured time",
                   "tflop_per_s", "modelled operations in measured time", "ceilings", "measured");
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model", r->info.name,
-        "device", r->info.device_name, "driver", r->info.device_version, "mode", mode_names[r->view.mode],
-        "clock", r->view.clock, "weights", r->info.weights_path, "matmul", r->info.matmul_path, "activations",
-        r->info.activations, "figures", figures, "ceilings", report_ceilings_json(&r->ceilings), "profiles",
-        kinds, "passes", passes_json(&r->view), "slices", slices_json(&r->view), "gaps", gaps_json(&r->view),
-        "events", events_json(&r->view));
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model",
+        r->info.name, "device", r->info.device_name, "driver", r->info.device_version, "mode",
+        mode_names[r->view.mode], "clock", r->view.clock, "weights", r->info.weights_path, "matmul",
+        r->info.matmul_path, "activations", r->info.activations, "kv", r->info.kv_type, "figures", figures,
+        "ceilings", report_ceilings_json(&r->ceilings), "profiles", kinds, "passes", passes_json(&r->view),
+        "slices", slices_json(&r->view), "gaps", gaps_json(&r->view), "events", events_json(&r->view));
     json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     putchar('\n');
     json_decref(o);
@@ -163,6 +163,7 @@ static sl_status open_engine(profile_run *r, const char *model)
         .model_path = model,
         .device = o->device,
         .activations = o->activations,
+        .kv_type = o->kv_type,
         .vram_bytes = o->vram,
         .context_tokens = o->depth + most + 1,
         .max_sessions = o->sequences,
@@ -242,6 +243,7 @@ static int run(int argc, char **argv)
         {0, "batch", "N", OPTION_UINT, &o.batch, "prompt tokens computed at once (512)"},
         {0, "device", "NAME", OPTION_STRING, &o.device, "cpu, vulkan, vulkan:N, or part of a device's name"},
         {0, "activations", "TYPE", OPTION_STRING, &o.activations, "auto, q8 (int8, of prompts too), f32"},
+        {0, "kv-type", "TYPE", OPTION_STRING, &o.kv_type, "of the KV cache: f16 (default), q8_0, q4_0"},
         {0, "vram", "SIZE", OPTION_SIZE, &o.vram, "most memory on the device, as 4G or 512M"},
         {0, "io", "ENGINE", OPTION_STRING, &o.io, "auto, io_uring, threads"},
         {0, "no-ceilings", NULL, OPTION_FLAG, &o.no_ceilings,

@@ -296,8 +296,8 @@ void report_print(const report *r, const sl_ceilings *c, bool layers)
 
 void report_print_paths(const sl_engine_info *info)
 {
-    printf("paths: weights %s, large products %s, activations of decode steps %s\n", info->weights_path,
-           info->matmul_path, info->activations);
+    printf("paths: weights %s, large products %s, KV cache %s, activations of decode steps %s\n",
+           info->weights_path, info->matmul_path, info->kv_type, info->activations);
 }
 
 void report_print_ceilings(const sl_ceilings *c)

@@ -10,7 +10,7 @@
 #define TUNE_SECONDS 4.0
 
 typedef struct run_options {
-    const char *model, *prompt, *file, *device, *activations, *io;
+    const char *model, *prompt, *file, *device, *activations, *kv_type, *io;
     uint32_t n, context, batch;
     uint64_t vram;
     sl_sampling sampling;
@@ -171,6 +171,7 @@ static int run_with(const run_options *o)
         .model_path = model,
         .device = o->device,
         .activations = o->activations,
+        .kv_type = o->kv_type,
         .vram_bytes = o->vram,
         .context_tokens = o->context,
         .batch_tokens = o->batch,
@@ -259,6 +260,7 @@ static int run(int argc, char **argv)
          "text like <|im_start|> in the prompt means the control token"},
         {0, "device", "NAME", OPTION_STRING, &o.device, "cpu, vulkan, vulkan:N, or part of a device's name"},
         {0, "activations", "TYPE", OPTION_STRING, &o.activations, "auto, q8 (int8, of prompts too), f32"},
+        {0, "kv-type", "TYPE", OPTION_STRING, &o.kv_type, "of the KV cache: f16 (default), q8_0, q4_0"},
         {0, "vram", "SIZE", OPTION_SIZE, &o.vram,
          "most memory on the device, as 4G or 512M (0: no limit); the rest is streamed"},
         {0, "io", "ENGINE", OPTION_STRING, &o.io, "auto, io_uring, threads"},

@@ -55,6 +55,8 @@ static sl_status take_options(sl_engine *e, const sl_engine_options *options, sl
     else
         return sl_fail(diag, SL_ERR_ARGUMENT, "io_engine \"%s\": there are auto, io_uring, threads",
                        o->io_engine);
+    if (o->kv_type && !sl_kv_type_find(o->kv_type, &e->kv_type))
+        return sl_fail(diag, SL_ERR_ARGUMENT, "kv_type \"%s\": there are f16, q8_0, q4_0", o->kv_type);
     e->model_path = sl_strdup(o->model_path);
     if (!e->model_path) return sl_fail(diag, SL_ERR_NO_MEMORY, "options");
     if (!o->cache_dir) return default_cache_dir(&e->cache_dir, diag);
@@ -189,7 +191,7 @@ static void choose_defaults(sl_engine *e)
         const uint32_t usual = SL_MIN(DEFAULT_CONTEXT_TOKENS, e->model.h.trained_context_tokens);
         o->context_tokens = usual;
         while (o->context_tokens > SMALL_CONTEXT_TOKENS &&
-               sl_kv_bytes(&e->model.h, o->max_sessions, o->context_tokens) > budget / 4)
+               sl_kv_bytes(&e->model.h, e->kv_type, o->max_sessions, o->context_tokens) > budget / 4)
             o->context_tokens = SL_MAX(o->context_tokens / 2, SMALL_CONTEXT_TOKENS);
         if (o->context_tokens < usual)
             sl_log(SL_LOG_WARN, "a context of %u tokens instead of %u, to leave the memory budget to weights",
@@ -220,7 +222,7 @@ static void choose_gemm(sl_engine *e)
     sl_gemm_choose(&e->model, caps, e->q8_activations, &with);
     const uint64_t budget = device_budget(e);
     const uint64_t bytes = e->model.bytes + sl_workspace_lay_out(&e->model, &with, 0, &unused) +
-                           sl_kv_bytes(&e->model.h, with.sessions, e->options.context_tokens);
+                           sl_kv_bytes(&e->model.h, e->kv_type, with.sessions, e->options.context_tokens);
     if (!budget || bytes <= budget - budget / 16) e->limits = with;
 }
 
@@ -301,7 +303,7 @@ static sl_status make_plan(sl_engine *e, uint32_t read_alignment, sl_diag *diag)
     e->batch_bytes = sl_batch_lay_out(&e->model, &e->limits, true, 0, &b);
     const bool batch_on_device = batch_memory(e) == SL_MEMORY_DEVICE_MAPPED;
     uint64_t fixed;
-    if (!sl_checked_add(sl_kv_bytes(&e->model.h, e->limits.sessions, e->options.context_tokens),
+    if (!sl_checked_add(sl_kv_bytes(&e->model.h, e->kv_type, e->limits.sessions, e->options.context_tokens),
                         e->workspace_bytes + (batch_on_device ? e->batch_bytes : 0), &fixed))
         return sl_fail(diag, SL_ERR_OVERFLOW, "%s: a KV cache for %u sessions of %u tokens", e->model_path,
                        e->limits.sessions, e->options.context_tokens);
@@ -342,7 +344,8 @@ static sl_status allocate(sl_engine *e, sl_diag *diag)
     SL_TRY(sl_buffer_create(e->device, e->batch_bytes, batch_memory(e), "batch", &e->batch, diag));
     SL_TRY(
         sl_buffer_create(e->device, e->readback_bytes, SL_MEMORY_READBACK, "readback", &e->readback, diag));
-    SL_TRY(sl_kv_create(e->device, &e->model.h, e->limits.sessions, e->options.context_tokens, &e->kv, diag));
+    SL_TRY(sl_kv_create(e->device, &e->model.h, e->kv_type, e->limits.sessions, e->options.context_tokens,
+                        &e->kv, diag));
     SL_TRY(allocate_blocks(e, diag));
     SL_TRY(sl_staging_create(e->device, SL_MAX(load, e->plan.host_ring_bytes), &e->staging, diag));
     SL_TRY(sl_io_engine_add_arena(e->io, e->staging.arena, diag));
@@ -369,6 +372,7 @@ static void lay_out(sl_engine *e)
         .ring_address = e->ring ? sl_buffer_address(e->ring) : 0,
         .k_cache = e->kv.k,
         .v_cache = e->kv.v,
+        .kv_type = e->kv_type,
         .attention_step = sl_kernel_set_tuning(e->kernels)->attention_step || sl_engine_hooks.attention_step,
     };
     sl_workspace_lay_out(&e->model, &e->limits, sl_buffer_address(e->workspace), &l->work);
@@ -545,7 +549,9 @@ void sl_engine_get_info(const sl_engine *e, sl_engine_info *out)
         .vram_budget_bytes = e->options.vram_bytes,
         .resident_bytes = e->plan.resident_bytes,
         .streamed_bytes = e->plan.streamed_bytes,
-        .kv_bytes = sl_kv_bytes(h, e->limits.sessions, e->options.context_tokens),
+        .kv_type = sl_kv_type_name(e->kv_type),
+        .kv_token_bytes = sl_kv_token_bytes(h, e->kv_type),
+        .kv_bytes = sl_kv_bytes(h, e->kv_type, e->limits.sessions, e->options.context_tokens),
         .scratch_bytes = e->workspace_bytes + e->batch_bytes,
         .ring_bytes = e->plan.device_ring_bytes,
         .weights_path = e->stream ? "streamed" : "resident",

@@ -135,6 +135,7 @@ struct sl_engine {
     sl_buffer *ring, *workspace, *batch, *readback;
     uint64_t readback_bytes, workspace_bytes, batch_bytes;
     sl_batch batch_host; /* the batch buffer's ranges as host addresses */
+    uint32_t kv_type;    /* SL_KV_* */
     sl_kv kv;
     sl_layout layout;
     sl_stream *stream;   /* NULL: everything is resident */

@@ -76,6 +76,8 @@ typedef struct sl_engine_options {
     const char
         *activations; /* "q8" (8-bit integers, where the device accelerates their products; in large products
                          the weights, too), "f32", "auto" (NULL): what is fastest on the device */
+    const char *kv_type; /* of keys and values in the cache: "f16" (NULL), "q8_0", "q4_0": half and a quarter
+                            of the memory, at some loss of accuracy */
     const char *cache_dir;   /* pipeline caches; NULL: the user's cache directory; "": none */
     bool validation;         /* Vulkan validation layer; messages go to the log as errors */
     bool no_tuning;          /* the device's defaults, whatever the cache of tuned choices holds */
@@ -98,6 +100,8 @@ typedef struct sl_engine_info {
     bool device_is_cpu;                                                /* a CPU, behind Vulkan or not */
     uint64_t vram_budget_bytes;                                        /* in force; 0: none */
     uint64_t resident_bytes, streamed_bytes; /* weights on the device; weights read anew in every pass */
+    const char *kv_type;                     /* "f16", "q8_0", "q4_0" */
+    uint64_t kv_token_bytes;                 /* of the KV cache, that one token takes */
     uint64_t kv_bytes, scratch_bytes, ring_bytes;
     const char *weights_path; /* "resident" or "streamed" */
     const char *matmul_path;  /* large products: "int8 rows, cooperative matrix of a workgroup", "plain",

@@ -4,27 +4,53 @@
 #include "hal/base/checked.h"
 #include "shaders/push.h"
 
+#include <string.h>
+
+static const char *const type_names[SL_KV_TYPE_COUNT] = {
+    [SL_KV_F16] = "f16", [SL_KV_Q8_0] = "q8_0", [SL_KV_Q4_0] = "q4_0"};
+
+const char *sl_kv_type_name(uint32_t type)
+{
+    return type_names[type];
+}
+
+bool sl_kv_type_find(const char *name, uint32_t *out_type)
+{
+    for (uint32_t i = 0; i < SL_KV_TYPE_COUNT; i++) {
+        if (strcmp(name, type_names[i])) continue;
+        *out_type = i;
+        return true;
+    }
+    return false;
+}
+
 static uint32_t pages_for(uint64_t tokens)
 {
     return (uint32_t)sl_div_up(tokens, SL_KV_PAGE_TOKENS);
 }
 
-static uint64_t page_bytes(const sl_hparams *h)
+/* K or V of one layer. */
+static uint64_t page_bytes(const sl_hparams *h, uint32_t type)
 {
-    return 2ull * SL_KV_PAGE_TOKENS * h->n_kv_heads * h->head_dim; /* f16, K or V of one layer */
+    return (uint64_t)h->n_kv_heads * SL_KV_GROUP_BYTES(type, h->head_dim);
 }
 
-uint64_t sl_kv_bytes(const sl_hparams *h, uint32_t sessions, uint32_t context_tokens)
+uint64_t sl_kv_token_bytes(const sl_hparams *h, uint32_t type)
+{
+    return 2ull * h->n_layers * page_bytes(h, type) / SL_KV_PAGE_TOKENS;
+}
+
+uint64_t sl_kv_bytes(const sl_hparams *h, uint32_t type, uint32_t sessions, uint32_t context_tokens)
 {
     uint64_t bytes;
     const uint64_t pages = (uint64_t)sessions * pages_for(context_tokens);
-    return sl_checked_mul(2ull * h->n_layers * page_bytes(h), pages, &bytes) ? bytes : UINT64_MAX;
+    return sl_checked_mul(2ull * h->n_layers * page_bytes(h, type), pages, &bytes) ? bytes : UINT64_MAX;
 }
 
-sl_status sl_kv_create(sl_device *device, const sl_hparams *h, uint32_t sessions, uint32_t context_tokens,
-                       sl_kv *kv, sl_diag *diag)
+sl_status sl_kv_create(sl_device *device, const sl_hparams *h, uint32_t type, uint32_t sessions,
+                       uint32_t context_tokens, sl_kv *kv, sl_diag *diag)
 {
-    *kv = (sl_kv){.n_layers = h->n_layers, .pages_per_session = pages_for(context_tokens)};
+    *kv = (sl_kv){.type = type, .n_layers = h->n_layers, .pages_per_session = pages_for(context_tokens)};
     kv->n_pages = kv->pages_per_session * sessions;
     sl_status st;
     kv->buffers = sl_calloc(h->n_layers, sizeof(sl_buffer *));
@@ -35,7 +61,7 @@ sl_status sl_kv_create(sl_device *device, const sl_hparams *h, uint32_t sessions
         st = sl_fail(diag, SL_ERR_NO_MEMORY, "KV cache of %u pages", kv->n_pages);
         goto cleanup;
     }
-    const uint64_t half = kv->n_pages * page_bytes(h);
+    const uint64_t half = kv->n_pages * page_bytes(h, type);
     for (uint32_t i = 0; i < h->n_layers; i++) {
         SL_TRY(sl_buffer_create(device, 2 * half, SL_MEMORY_DEVICE, "kv", &kv->buffers[i], diag));
         const uint64_t address = sl_buffer_address(kv->buffers[i]);

@@ -73,7 +73,7 @@ static sl_status emit_kv_store(sl_builder *b)
         .table_stride = b->l->limits.pages_per_session,
     };
     sl_phase *p;
-    sl_status st = sl_build_phase(b, "kv_store", SL_K_kv_store, 0, NULL, 0, &push, sizeof push, &p);
+    sl_status st = sl_build_phase(b, "kv_store", SL_K_kv_store, 0, &b->l->kv_type, 1, &push, sizeof push, &p);
     if (st != SL_OK) return st;
     sl_phase_reads(p, sl_build_rows_of(w->k, n_tokens, stride));
     sl_phase_reads(p, sl_build_rows_of(w->v, n_tokens, stride));
@@ -140,11 +140,12 @@ static sl_status emit_cached(sl_builder *b)
         .n_splits = n_splits,
         .scale = b->h->attention_scale,
     };
-    const uint32_t softcap[] = {push.softcap > 0}; /* SL_PREFILL_SOFTCAP */
+    const uint32_t prefill_spec[] = {push.softcap > 0, b->l->kv_type}; /* SL_PREFILL_SOFTCAP and on */
+    const uint32_t decode_spec[] = {SL_DECODE_HEADS_USUAL, b->l->kv_type};
     sl_phase *p;
     sl_status st = sl_build_phase(
         b, "attention", b->shape->prefill ? SL_K_attention_prefill : SL_K_attention_decode, b->h->head_dim,
-        softcap, b->shape->prefill ? SL_COUNTOF(softcap) : 0, &push, sizeof push, &p);
+        b->shape->prefill ? prefill_spec : decode_spec, SL_COUNTOF(prefill_spec), &push, sizeof push, &p);
     if (st != SL_OK) return st;
     sl_phase_reads(p, sl_build_rows_of(w->q, n_tokens, stride));
     sl_phase_reads(p, b->l->k_cache[b->layer]);
@@ -203,6 +204,7 @@ static void step_spec(const sl_builder *b, uint32_t spec[SL_SPEC_MAX])
     spec[SL_STEP_SOFTCAP] = sl_float_to_bits(0);
     spec[SL_STEP_EPS] = sl_float_to_bits(h->norm_eps);
     spec[SL_STEP_HEAD_DIM] = h->head_dim;
+    spec[SL_STEP_KV_TYPE] = b->l->kv_type;
 }
 
 /* One workgroup a compute unit: its subgroups hide each other's latency, and fewer parts have to be merged.

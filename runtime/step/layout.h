@@ -114,6 +114,7 @@ typedef struct sl_layout {
     const uint64_t *block_addresses;   /* one a weight block of the plan */
     uint64_t ring_address;             /* device ring; 0: nothing is streamed */
     const sl_range *k_cache, *v_cache; /* one a layer */
+    uint32_t kv_type;                  /* SL_KV_*: what they hold */
     bool attention_step;               /* decode attends in one dispatch a layer */
 } sl_layout;
 

@@ -1,14 +1,7 @@
-// attention.glsl - what the attention kernels share: pages of the cache, visible keys, softcap.
+// attention.glsl - what the attention kernels share: visible keys, softcap, splits.
 #define PAGE       SL_KV_PAGE_TOKENS
 #define NO_SCORE   -3.0e38 // of a key that is not visible; any score is larger
 #define IS_SCORE(s) ((s) > -2.0e38)
-
-// First row (32 of them, [PAGE][head_dim] halves) of kv head g in a page of a cache.
-uvec2 page_rows(uvec2 cache, uint page, uint g, uint n_kv_heads, uint head_dim)
-{
-    uint rows_bytes = PAGE * head_dim * 2u;
-    return offset(offset_mul(cache, page, n_kv_heads * rows_bytes), g * rows_bytes);
-}
 
 // Keys x <= j < y are seen from a position.
 uvec2 visible(uint position, uint window)

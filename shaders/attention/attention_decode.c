@@ -53,7 +53,7 @@ void sl_host_attention_decode(const sl_kernel_task *task)
                 rows[r].begin = begin;
                 rows[r].end = end;
             }
-            sl_attention_rows(p, pages, g, rows, count);
+            sl_attention_rows(p, task->spec[SL_ATTENTION_KV_TYPE], pages, g, rows, count);
             for (uint32_t r = 0; r < count; r++) {
                 if (p->n_splits > 1)
                     store_partial(p, t, h + r, split, &rows[r]);

@@ -2,11 +2,13 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
+layout(constant_id = SL_ATTENTION_KV_TYPE) const uint KV_TYPE = SL_KV_F16;
 #include "attention/attention.glsl"
+#include "attention/kv_rows.glsl"
 
 // One workgroup: the query heads of one token (x) that share a kv head (y), over one split (z) of the keys.
 //
-// A step takes KEYS keys. Four invocations share a key for the scores: each loads every fourth 16-byte piece of its row
+// A step takes KEYS keys. Four invocations share a key for the scores: each loads every fourth piece of its row
 // and multiplies it with the query of every head, and two shuffles add the four parts; that works at any subgroup size
 // from 4. For the values the workgroup is laid out anew: D / 8 invocations share a row, each keeps the sums of its 8
 // elements for all heads over every ROWS-th key. The rows' sums are added once at the end. Keys and values of the next
@@ -15,10 +17,10 @@ SL_PUSH(sl_push_attention);
 
 // Query heads at a time; more take another pass over the keys. Heads that are not there are computed with a query of
 // zeros and not stored: a branch for each would cost more.
-layout(constant_id = 2) const uint HEADS = 4;
+layout(constant_id = SL_DECODE_HEADS) const uint HEADS = SL_DECODE_HEADS_USUAL;
 
 const uint D = SL_KEY;
-const uint PIECES = D / 8u;               // 16-byte pieces of a row of the cache
+const uint PIECES = D / 8u;               // of a row of the cache
 const uint KEY_PIECES = (PIECES + 3u) / 4u; // that one invocation loads of a key
 const uint KEYS = SL_TILE_Y;
 const uint GROUP = KEYS * 4u; // what the registry gives as WORKGROUP
@@ -77,11 +79,12 @@ void load_keys(uint first, uvec2 range, uint g, uint pages[PAGES])
 {
     uint key = lane / 4u;
     bool seen = first + key >= range.x && first + key < range.y;
-    U32x4 rows = U32x4(page_rows(p.k_cache, page_of(pages, key), g, p.n_kv_heads, D));
+    uvec2 rows = page_rows(p.k_cache, page_of(pages, key), g, p.n_kv_heads, D);
     [[unroll]] for (uint i = 0u; i < KEY_PIECES; i++) {
         uint piece = i * 4u + lane % 4u;
         key_data[i] = uvec4(0u);
-        if (seen && piece < PIECES) key_data[i] = rows.at[key % PAGE * PIECES + piece];
+        if (seen && piece < PIECES)
+            key_data[i] = load_piece(rows, key % PAGE * PIECES + piece, scales_of(rows, D), scale_at(key % PAGE, piece, D));
     }
 }
 
@@ -89,10 +92,11 @@ void load_values(uint first, uvec2 range, uint g, uint pages[PAGES])
 {
     [[unroll]] for (uint i = 0u; i < ROW_KEYS; i++) {
         uint key = lane / PIECES + i * ROWS;
-        U32x4 rows = U32x4(page_rows(p.v_cache, page_of(pages, key), g, p.n_kv_heads, D));
+        uvec2 rows = page_rows(p.v_cache, page_of(pages, key), g, p.n_kv_heads, D);
         value_data[i] = uvec4(0u);
         if (lane < ROWS * PIECES && key < KEYS && first + key >= range.x && first + key < range.y)
-            value_data[i] = rows.at[key % PAGE * PIECES + lane % PIECES];
+            value_data[i] = load_piece(rows, key % PAGE * PIECES + lane % PIECES, scales_of(rows, D),
+                                       scale_at(key % PAGE, lane % PIECES, D));
     }
 }
 
@@ -104,8 +108,7 @@ void score_step(uint first, uvec2 range, uint parity)
         s[h] = 0.0;
     [[unroll]] for (uint i = 0u; i < KEY_PIECES; i++) {
         uint piece = min(i * 4u + lane % 4u, PIECES - 1u); // past the end the key's piece is 0
-        uvec4 k = key_data[i];
-        vec4 a = vec4(unpackHalf2x16(k.x), unpackHalf2x16(k.y)), b = vec4(unpackHalf2x16(k.z), unpackHalf2x16(k.w));
+        vec4 a = low_half(key_data[i]), b = high_half(key_data[i]);
         [[unroll]] for (uint h = 0u; h < HEADS; h++) {
             uint at = h * (D / 4u) + piece * 2u;
             s[h] += dot(query[at], a) + dot(query[at + 1u], b);
@@ -152,8 +155,7 @@ void sum_step(uint parity)
     [[unroll]] for (uint i = 0u; i < ROW_KEYS; i++) {
         uint key = lane / PIECES + i * ROWS;
         if (key < KEYS) {
-            uvec4 v = value_data[i];
-            vec4 a = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y)), b = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
+            vec4 a = low_half(value_data[i]), b = high_half(value_data[i]);
             [[unroll]] for (uint h = 0u; h < HEADS; h++) {
                 float weight = scores[(parity * HEADS + h) * KEYS + key];
                 sums[h * 2u] += weight * a;

@@ -3,12 +3,13 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #include "common.glsl"
+layout(constant_id = SL_ATTENTION_KV_TYPE) const uint KV_TYPE = SL_KV_F16;
 #include "attention/attention.glsl"
 
 // attention_decode for CPUs. One subgroup: the query heads of one token (x) that share a kv head (y), over one split (z)
 // of the keys.
 SL_PUSH(sl_push_attention);
-layout(constant_id = 2) const uint HEADS = 4; // at a time; more take another pass over the keys
+layout(constant_id = SL_DECODE_HEADS) const uint HEADS = SL_DECODE_HEADS_USUAL; // at a time; more take another pass over the keys
 #define ROWS HEADS
 #include "attention/attention_lanes.glsl"
 

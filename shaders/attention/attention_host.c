@@ -2,6 +2,7 @@
 
 #include "hal/base/half.h"
 #include "hal/hal.h"
+#include "shaders/attention/kv_rows.h"
 #include "shaders/rows_out.h"
 
 #include <math.h>
@@ -42,12 +43,6 @@ static inline float dot(const float *a, const float *b, uint32_t n)
     return part[0] + sum;
 }
 
-static inline void halves_to_floats(const uint16_t *in, float *out, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        out[i] = sl_half_to_float(in[i]);
-}
-
 /* Turns the scores of keys [from, to) of a page into weights exp(score - maximum), after the row's maximum
  * has been raised to theirs and what it had summed so far scaled down accordingly. */
 static inline void weigh(sl_attention_row *row, float *scores, uint32_t from, uint32_t to, uint32_t head_dim)
@@ -77,8 +72,10 @@ static inline bool overlap(const sl_attention_row *row, uint32_t first, uint32_t
     return *from < *to;
 }
 
-static inline void one_page(const struct sl_push_attention *p, const uint16_t *keys, const uint16_t *values,
-                            uint32_t first, sl_attention_row *rows, uint32_t count, float *data)
+/* keys, values: what the page that begins at key `first` has of the head. */
+static inline void one_page(const struct sl_push_attention *p, uint32_t kv_type, const uint8_t *keys,
+                            const uint8_t *values, uint32_t first, sl_attention_row *rows, uint32_t count,
+                            float *data)
 {
     const uint32_t head_dim = p->head_dim;
     float scores[SL_ATTENTION_ROWS][PAGE];
@@ -90,7 +87,7 @@ static inline void one_page(const struct sl_push_attention *p, const uint16_t *k
     }
     if (low >= high) return;
 
-    halves_to_floats(keys + low * head_dim, data + low * head_dim, (high - low) * head_dim);
+    sl_kv_get(kv_type, keys, head_dim, low, high - low, data + low * head_dim);
     for (uint32_t r = 0; r < count; r++) {
         if (!overlap(&rows[r], first, &from, &to)) continue;
         for (uint32_t j = from; j < to; j++)
@@ -101,7 +98,7 @@ static inline void one_page(const struct sl_push_attention *p, const uint16_t *k
         weigh(&rows[r], scores[r], from, to, head_dim);
     }
 
-    halves_to_floats(values + low * head_dim, data + low * head_dim, (high - low) * head_dim);
+    sl_kv_get(kv_type, values, head_dim, low, high - low, data + low * head_dim);
     for (uint32_t r = 0; r < count; r++) {
         if (!overlap(&rows[r], first, &from, &to)) continue;
         float *restrict acc = rows[r].acc;
@@ -112,11 +109,11 @@ static inline void one_page(const struct sl_push_attention *p, const uint16_t *k
 }
 
 SL_HOST_CLONES
-void sl_attention_rows(const struct sl_push_attention *p, const uint32_t *pages, uint32_t g,
+void sl_attention_rows(const struct sl_push_attention *p, uint32_t kv_type, const uint32_t *pages, uint32_t g,
                        sl_attention_row *rows, uint32_t count)
 {
-    const uint16_t *k = sl_host(p->k_cache), *v = sl_host(p->v_cache);
-    const uint64_t page_halves = (uint64_t)PAGE * p->head_dim;
+    const uint8_t *k = sl_host(p->k_cache), *v = sl_host(p->v_cache);
+    const uint64_t group_bytes = SL_KV_GROUP_BYTES(kv_type, p->head_dim);
     float data[PAGE * SL_ATTENTION_HEAD_MAX] = {0}; /* keys, then values of a page */
     uint32_t begin = UINT32_MAX, end = 0;
     for (uint32_t r = 0; r < count; r++) {
@@ -128,8 +125,8 @@ void sl_attention_rows(const struct sl_push_attention *p, const uint32_t *pages,
         end = rows[r].end > end ? rows[r].end : end;
     }
     for (uint32_t page = begin / PAGE; (uint64_t)page * PAGE < end; page++) {
-        const uint64_t at = ((uint64_t)pages[page] * p->n_kv_heads + g) * page_halves;
-        one_page(p, k + at, v + at, page * PAGE, rows, count, data);
+        const uint64_t at = ((uint64_t)pages[page] * p->n_kv_heads + g) * group_bytes;
+        one_page(p, kv_type, k + at, v + at, page * PAGE, rows, count, data);
     }
 }
 

@@ -39,9 +39,10 @@ static inline void sl_attention_visible(uint32_t position, uint32_t window, uint
     if (position == SL_NO_POSITION) *begin = 0;
 }
 
-/* Runs `count` rows of one sequence and key head g over the pages that any of them sees. maximum, sum and acc
- * need no initial values; a row without keys ends with maximum = -infinity, sum = 0, acc = 0. */
-void sl_attention_rows(const struct sl_push_attention *p, const uint32_t *pages, uint32_t g,
+/* Runs `count` rows of one sequence and key head g over the pages that any of them sees, of a cache of type
+ * kv_type. maximum, sum and acc need no initial values; a row without keys ends with maximum = -infinity, sum
+ * = 0, acc = 0. */
+void sl_attention_rows(const struct sl_push_attention *p, uint32_t kv_type, const uint32_t *pages, uint32_t g,
                        sl_attention_row *rows, uint32_t count);
 
 /* y of token t and head h: the row's sum, normalised; zeros for a row without keys. */

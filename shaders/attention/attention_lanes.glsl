@@ -2,15 +2,18 @@
 // a load costs each lane tens of cycles whatever it loads, a shuffle costs one.
 //
 // One subgroup, no shared memory, no barrier. A step takes SUBGROUP keys. For the scores a lane has a key, whose row it
-// loads in 64-bit words; the elements of the queries, two a lane, are broadcast. For the values the subgroup takes one key
-// after another, a lane has a word of its row, and the weights are broadcast. So every word of the cache is loaded once
-// for all rows.
+// loads in words of 64 bits (Q4_0: 32); the elements of the queries, two a lane, are broadcast. For the values the subgroup
+// takes one key after another, a lane has four elements of its row, and the weights are broadcast. So every word of the
+// cache is loaded once for all rows.
 // Before: the push block `p` of attention, and the constant ROWS.
 #include "pairs.glsl"
+#define KV_WORDS
+#include "attention/kv_rows.glsl"
 #include "rows_out.glsl"
 
 const uint D = SL_KEY;
-const uint WORDS = D / 4u;                                    // of a row of the cache, 64 bits
+const uint PIECES = D / 8u;                                   // of a row of the cache
+const uint WORDS = D / 4u;                                    // of it, four elements each
 const uint PAIRS = D / 2u;                                    // of elements of a query
 const uint Q_SHARE = (PAIRS + SUBGROUP - 1u) / SUBGROUP;      // that a lane keeps
 const uint V_SHARE = (WORDS + SUBGROUP - 1u) / SUBGROUP;
@@ -42,8 +45,28 @@ vec4 four_halves(uint64_t word)
     return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
 }
 
-// scores[r] of the lane's key, whose row of the cache begins at k; nothing is loaded where `seen` is false.
-void score(uvec2 k, bool seen, out float scores[ROWS])
+// Four elements: word `at` of a row of the cache.
+vec4 load_word(uvec2 rows, uint row, uint at)
+{
+    if (KV_TYPE == SL_KV_F16) return four_halves(U64(rows).at[row * WORDS + at]);
+    const float d = unpackHalf2x16(uint(Scales(scales_of(rows, D)).at[scale_at(row, at / 2u, D)])).x;
+    if (KV_TYPE == SL_KV_Q8_0) return d * signed_bytes(Pieces4(rows).at[row * WORDS + at]);
+    return d * signed_halves(Pieces4(rows).at[row * PIECES + at / 2u] >> at % 2u * 4u);
+}
+
+// Adds the products of four elements of the lane's key with those of the queries, which lanes n and n + 1 have.
+void multiply(vec4 e, uint n, float even[ROWS], float odd[ROWS], inout float scores[ROWS])
+{
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        scores[r] = fma(subgroupShuffle(even[r], n), e.x, scores[r]);
+        scores[r] = fma(subgroupShuffle(odd[r], n), e.y, scores[r]);
+        scores[r] = fma(subgroupShuffle(even[r], n + 1u), e.z, scores[r]);
+        scores[r] = fma(subgroupShuffle(odd[r], n + 1u), e.w, scores[r]);
+    }
+}
+
+// scores[r] of the lane's key, which is a row of the cache; nothing is loaded where `seen` is false.
+void score(uvec2 k, uint row, bool seen, out float scores[ROWS])
 {
     [[unroll]] for (uint r = 0u; r < ROWS; r++) scores[r] = 0.0;
     [[dont_unroll]] for (uint j = 0u; j < Q_SHARE; j++) {
@@ -52,17 +75,12 @@ void score(uvec2 k, bool seen, out float scores[ROWS])
             even[r] = q_even[r][j];
             odd[r] = q_odd[r][j];
         }
-        [[unroll]] for (uint n = 0u; n < SUBGROUP; n += 2u) {
-            const uint at = (j * SUBGROUP + n) / 2u;
-            uint64_t word = 0ul;
-            if (seen && at < WORDS) word = U64(k).at[at];
-            const vec4 e = four_halves(word);
-            [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-                scores[r] = fma(subgroupShuffle(even[r], n), e.x, scores[r]);
-                scores[r] = fma(subgroupShuffle(odd[r], n), e.y, scores[r]);
-                scores[r] = fma(subgroupShuffle(even[r], n + 1u), e.z, scores[r]);
-                scores[r] = fma(subgroupShuffle(odd[r], n + 1u), e.w, scores[r]);
-            }
+        [[unroll]] for (uint n = 0u; n < SUBGROUP; n += 4u) {
+            const uint at = (j * SUBGROUP + n) / 4u;
+            uvec4 piece = uvec4(0u);
+            if (seen && at < PIECES) piece = load_piece(k, row * PIECES + at, scales_of(k, D), scale_at(row, at, D));
+            multiply(low_half(piece), n, even, odd, scores);
+            multiply(high_half(piece), n + 2u, even, odd, scores);
         }
     }
 }
@@ -83,17 +101,16 @@ void weigh(uint key, inout float scores[ROWS])
     }
 }
 
-// Adds the values of keys first + begin .. first + end - 1; v: row of key `first`.
-void add_values(uvec2 v, uint begin, uint end, float weights[ROWS])
+// Adds the values of keys first + begin .. first + end - 1; that of key `first` is row `row` of the cache.
+void add_values(uvec2 v, uint row, uint begin, uint end, float weights[ROWS])
 {
     [[dont_unroll]] for (uint n = begin; n < end; n++) {
         float weight[ROWS];
         [[unroll]] for (uint r = 0u; r < ROWS; r++) weight[r] = subgroupShuffle(weights[r], n);
         [[unroll]] for (uint j = 0u; j < V_SHARE; j++) {
             const uint at = j * SUBGROUP + gl_SubgroupInvocationID;
-            uint64_t word = 0ul;
-            if (at < WORDS) word = U64(v).at[n * WORDS + at];
-            const vec4 e = four_halves(word);
+            vec4 e = vec4(0.0);
+            if (at < WORDS) e = load_word(v, row + n, at);
             [[unroll]] for (uint r = 0u; r < ROWS; r++) sums[r][j] = fma(vec4(weight[r]), e, sums[r][j]);
         }
     }
@@ -106,14 +123,13 @@ void attend(U32 table, uint g, uvec2 keys)
         uint page = 0u;
         if (gl_SubgroupInvocationID == 0u) page = table.at[min(first, max(keys.y, 1u) - 1u) / PAGE];
         page = subgroupShuffle(page, 0u);
-        const uint row_bytes = 2u * D, offset_bytes = first % PAGE * row_bytes;
-        const uvec2 k = offset(page_rows(p.k_cache, page, g, p.n_kv_heads, D), offset_bytes);
-        const uvec2 v = offset(page_rows(p.v_cache, page, g, p.n_kv_heads, D), offset_bytes);
+        const uvec2 k = page_rows(p.k_cache, page, g, p.n_kv_heads, D);
+        const uvec2 v = page_rows(p.v_cache, page, g, p.n_kv_heads, D);
         const uint key = first + gl_SubgroupInvocationID;
         float scores[ROWS];
-        score(offset(k, gl_SubgroupInvocationID * row_bytes), key >= keys.x && key < keys.y, scores);
+        score(k, key % PAGE, key >= keys.x && key < keys.y, scores);
         weigh(key, scores);
-        add_values(v, max(keys.x, first) - first, min(keys.y - first, SUBGROUP), scores);
+        add_values(v, first % PAGE, max(keys.x, first) - first, min(keys.y - first, SUBGROUP), scores);
     }
 }
 

@@ -31,7 +31,7 @@ void sl_host_attention_prefill(const sl_kernel_task *task)
                 sl_attention_visible(positions[run], p->window, &row->begin, &row->end);
             }
             const uint32_t *pages = padding ? NULL : table + (uint64_t)sequences[t] * p->table_stride;
-            sl_attention_rows(p, pages, h / group, rows, run - t);
+            sl_attention_rows(p, task->spec[SL_ATTENTION_KV_TYPE], pages, h / group, rows, run - t);
             for (uint32_t r = 0; r < run - t; r++)
                 sl_attention_store(p, t + r, h, &rows[r]);
         }

@@ -2,7 +2,9 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
+layout(constant_id = SL_ATTENTION_KV_TYPE) const uint KV_TYPE = SL_KV_F16;
 #include "attention/attention.glsl"
+#include "attention/kv_rows.glsl"
 #include "rows_out.glsl"
 
 // One workgroup: SL_TILE_X consecutive tokens (y) of one query head (x), over the keys one page at a time with running
@@ -53,34 +55,35 @@ void stage_query(uint chunk)
     }
 }
 
-void stage_keys(U32x4 rows, uint chunk, uvec2 keys)
+void stage_keys(uvec2 rows, uint chunk, uvec2 keys)
 {
     const uint pieces = CHUNK4 / 2u;
     if (lane < PAGE * pieces) {
         uint key = lane / pieces, piece = lane % pieces;
         uvec4 k = uvec4(0u);
-        if (key >= keys.x && key < keys.y) k = rows.at[key * (D / 8u) + chunk * pieces + piece];
+        if (key >= keys.x && key < keys.y)
+            k = load_piece(rows, key * (D / 8u) + chunk * pieces + piece, scales_of(rows, D), scale_at(key, chunk * pieces + piece, D));
         uint at = K_STAGE + key * STRIDE + piece * 2u;
-        stage[at] = vec4(unpackHalf2x16(k.x), unpackHalf2x16(k.y));
-        stage[at + 1u] = vec4(unpackHalf2x16(k.z), unpackHalf2x16(k.w));
+        stage[at] = low_half(k);
+        stage[at + 1u] = high_half(k);
     }
 }
 
 // Keys outside keys.x .. keys.y - 1 are not touched: their memory may be anything, and 0 times that anything.
-void stage_values(U32x4 rows, uint first, uvec2 keys)
+void stage_values(uvec2 rows, uint first, uvec2 keys)
 {
     const uint pieces = D / 8u;
     for (uint i = lane; i < V_KEYS * pieces; i += THREADS) {
         uint key = first + i / pieces;
         uvec4 v = uvec4(0u);
-        if (key >= keys.x && key < keys.y) v = rows.at[first * pieces + i];
-        stage[i * 2u] = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
-        stage[i * 2u + 1u] = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
+        if (key >= keys.x && key < keys.y) v = load_piece(rows, first * pieces + i, scales_of(rows, D), scale_at(key, i % pieces, D));
+        stage[i * 2u] = low_half(v);
+        stage[i * 2u + 1u] = high_half(v);
     }
 }
 
 // Scores of all rows with the keys of a page that begins at key `first`, into `weights`.
-void score_page(U32x4 k_rows, uint first, uvec2 keys, uvec2 ranges[4])
+void score_page(uvec2 k_rows, uint first, uvec2 keys, uvec2 ranges[4])
 {
     float s[4][SCORE_COLUMNS];
     [[unroll]] for (uint i = 0u; i < 4u; i++)
@@ -144,7 +147,7 @@ void weigh_page()
     barrier();
 }
 
-void sum_page(U32x4 v_rows, uvec2 keys)
+void sum_page(uvec2 v_rows, uvec2 keys)
 {
     [[unroll]] for (uint i = 0u; i < 4u; i++)
         [[unroll]] for (uint j = 0u; j < SUM_COLUMNS; j++)
@@ -179,9 +182,9 @@ void do_run(uvec4 run)
     for (uint first = run.z / PAGE * PAGE; first < run.w; first += PAGE) {
         uint page = table.at[min(first, run.w - 1u) / PAGE];
         uvec2 keys = uvec2(max(run.z, first) - first, min(run.w - first, PAGE));
-        score_page(U32x4(page_rows(p.k_cache, page, g, p.n_kv_heads, D)), first, keys, ranges);
+        score_page(page_rows(p.k_cache, page, g, p.n_kv_heads, D), first, keys, ranges);
         weigh_page();
-        sum_page(U32x4(page_rows(p.v_cache, page, g, p.n_kv_heads, D)), keys);
+        sum_page(page_rows(p.v_cache, page, g, p.n_kv_heads, D), keys);
     }
 }
 

@@ -3,6 +3,7 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #include "common.glsl"
+layout(constant_id = SL_ATTENTION_KV_TYPE) const uint KV_TYPE = SL_KV_F16;
 #include "attention/attention.glsl"
 
 // attention_prefill for CPUs. One subgroup: SL_TILE_X consecutive tokens (y) of one query head (x). Tokens of a tile that

@@ -5,7 +5,9 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
+layout(constant_id = SL_ATTENTION_KV_TYPE) const uint KV_TYPE = SL_KV_F16;
 #include "attention/attention.glsl"
+#include "attention/kv_rows.glsl"
 #include "rows_out.glsl"
 
 // attention_prefill on subgroup matrices, f16 x f16 -> f32. One workgroup: SL_TILE_X consecutive tokens (y) of one query
@@ -105,19 +107,37 @@ void load_query()
 #define WHOLE (ITEMS * THREADS == KEYS * PIECES)
 uvec4 ahead[ITEMS];
 
-layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Rows { uvec4 at[]; };
-
 // Where in a cache the lane's first piece of the step at key `first` is, in pieces: a layer's cache has less than 64 GiB.
 uint place_of(uint page, uint first)
 {
     return (page * p.n_kv_heads + g) * (SL_KV_PAGE_TOKENS * PIECES) + first % SL_KV_PAGE_TOKENS * PIECES + lane;
 }
 
-void fetch(uvec2 cache, uint at)
+void fetch_halves(uvec2 cache, uint at)
 {
-    Rows rows = Rows(cache);
+    Pieces16 rows = Pieces16(cache);
     [[unroll]] for (uint n = 0u; n < ITEMS; n++)
         if (WHOLE || lane + n * THREADS < KEYS * PIECES) ahead[n] = rows.at[at + n * THREADS];
+}
+
+void fetch_quantized(uvec2 cache, uint page, uint first)
+{
+    const uvec2 rows = page_rows(cache, page, g, p.n_kv_heads, D);
+    const uint row = first % SL_KV_PAGE_TOKENS;
+    [[unroll]] for (uint n = 0u; n < ITEMS; n++) {
+        const uint i = lane + n * THREADS;
+        if (WHOLE || i < KEYS * PIECES)
+            ahead[n] = load_piece(rows, row * PIECES + i, scales_of(rows, D), scale_at(row + i / PIECES, i % PIECES, D));
+    }
+}
+
+// The lane's pieces of the step at key `first`, as they stand in the cache.
+void fetch(uvec2 cache, uint page, uint first)
+{
+    if (KV_TYPE == SL_KV_F16)
+        fetch_halves(cache, place_of(page, first));
+    else
+        fetch_quantized(cache, page, first);
 }
 
 // Values that no row sees may be anything, NaNs too, and 0 times that anything. (Scores of such keys are masked.)
@@ -134,7 +154,7 @@ void put(uint at)
 {
     [[unroll]] for (uint n = 0u; n < ITEMS; n++) {
         const uint i = lane + n * THREADS;
-        if (WHOLE || i < KEYS * PIECES) tile[at + i / PIECES * STRIDE + i % PIECES] = ahead[n];
+        if (WHOLE || i < KEYS * PIECES) tile[at + i / PIECES * STRIDE + i % PIECES] = halves_of(ahead[n]);
     }
 }
 
@@ -181,17 +201,17 @@ void do_run(uvec4 run)
     const uint last = keys.y - 1u; // of the keys; page numbers are read one step before they are used
     uint first = keys.x / KEYS * KEYS;
     uint page = table.at[first / PAGE], next = table.at[min(first + KEYS, last) / PAGE];
-    fetch(p.k_cache, place_of(page, first));
+    fetch(p.k_cache, page, first);
     put(0u);
     barrier();
     [[dont_unroll]] for (; first < keys.y; first += KEYS) {
         const uint later = table.at[min(first + 2u * KEYS, last) / PAGE];
-        fetch(p.v_cache, place_of(page, first));
+        fetch(p.v_cache, page, first);
         clear_unseen(first, keys);
         score();
         put(V_TILE);
         barrier();
-        fetch(p.k_cache, place_of(next, first + KEYS)); // behind the last keys: others of the last page, unused
+        fetch(p.k_cache, next, first + KEYS); // behind the last keys: others of the last page, unused
         weigh(first, first < seen.x || first + KEYS > seen.y, run);
         sum();
         put(0u);

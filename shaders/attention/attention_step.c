@@ -1,5 +1,6 @@
 #include "hal/base/half.h"
 #include "shaders/attention/attention_host.h"
+#include "shaders/attention/kv_rows.h"
 #include "shaders/registry.h"
 #include "shaders/rows_out.h"
 
@@ -47,16 +48,15 @@ static void store_new(const step *s, uint32_t t, uint32_t g, uint32_t position, 
 {
     const struct sl_push_attention_step *p = s->p;
     const uint32_t d = s->head_dim, n_kv_heads = s->spec[SL_STEP_KV_HEADS];
+    const uint32_t type = s->spec[SL_STEP_KV_TYPE], slot = position % SL_KV_PAGE_TOKENS;
     const uint64_t from = (uint64_t)t * s->spec[SL_STEP_KV_STRIDE] + (uint64_t)g * d;
     const float *v = (const float *)sl_host(p->v) + from;
     const uint64_t page = pages[position / SL_KV_PAGE_TOKENS];
-    const uint64_t at = ((page * n_kv_heads + g) * SL_KV_PAGE_TOKENS + position % SL_KV_PAGE_TOKENS) * d;
+    const uint64_t at = (page * n_kv_heads + g) * SL_KV_GROUP_BYTES(type, d);
     float key[SL_ATTENTION_HEAD_MAX] = {0};
     prepare_row(s, (const float *)sl_host(p->k) + from, sl_host(p->k_norm), turns, key);
-    for (uint32_t i = 0; i < d; i++) {
-        ((uint16_t *)sl_host(p->k_cache))[at + i] = sl_float_to_half(key[i]);
-        ((uint16_t *)sl_host(p->v_cache))[at + i] = sl_float_to_half(v[i]);
-    }
+    sl_kv_put(type, (uint8_t *)sl_host(p->k_cache) + at, d, slot, key);
+    sl_kv_put(type, (uint8_t *)sl_host(p->v_cache) + at, d, slot, v);
 }
 
 static void put_head(const step *s, uint32_t t, uint32_t head, const sl_attention_row *row)
@@ -93,7 +93,7 @@ static void one_group(const step *s, uint32_t t, uint32_t g)
             rows[r].q = queries[r];
             sl_attention_visible(position, p->window, &rows[r].begin, &rows[r].end);
         }
-        sl_attention_rows(&s->cached, pages, g, rows, count);
+        sl_attention_rows(&s->cached, s->spec[SL_STEP_KV_TYPE], pages, g, rows, count);
         for (uint32_t r = 0; r < count; r++)
             put_head(s, t, head + r, &rows[r]);
     }

@@ -2,15 +2,16 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
+layout(constant_id = SL_STEP_KV_TYPE) const uint KV_TYPE = SL_KV_F16;
 #include "attention/attention.glsl"
-#include "attention/half_bits.glsl"
+#include "attention/kv_quantize.glsl"
 #include "rows_out.glsl"
 
 // One workgroup: the query heads of one token (x) that share a kv head (y), over one split (z) of the keys.
 //
 // The queries are normed, turned and put into registers while the first keys are on their way. Then each subgroup goes
-// through keys of its own, STEP at a time, without a barrier. LANES invocations share a row of the cache, each has 16
-// bytes of it (PIECES a row; P of them where a subgroup is narrower than a row) and the same elements of every query; a
+// through keys of its own, STEP at a time, without a barrier. LANES invocations share a row of the cache, each has a
+// piece of it (PIECES a row; P of them where a subgroup is narrower than a row) and the same elements of every query; a
 // subgroup holds STREAMS such groups. What the lanes of a stream have multiplied is added by exchanging halves, so that
 // each ends with other scores of the step, and an exponential is computed once. Keys of the next step are loaded when the
 // products of this one are known, values when they have been added: each half of a step hides the other's latency. At the
@@ -42,7 +43,7 @@ const uint HEADS = (GROUP + PASSES - 1u) / PASSES;
 const uint PADDED = HEADS > 4u ? 8u : HEADS > 2u ? 4u : HEADS; // to a power of two
 
 const uint SUBGROUPS = WORKGROUP / SUBGROUP;
-const uint PIECES = D / 8u; // 16-byte pieces of a row of the cache
+const uint PIECES = D / 8u; // of a row of the cache
 const uint LANES = SUBGROUP < SL_TILE_X ? SUBGROUP : SL_TILE_X;
 const uint P = (PIECES + LANES - 1u) / LANES;
 const uint STREAMS = SUBGROUP / LANES;
@@ -75,7 +76,6 @@ const uint TEAMS = WORKGROUP >= 2u * VECTORS ? WORKGROUP / VECTORS : 1u;
 
 const uint EXCHANGED = SUBGROUPS * CHUNK_VECTORS > 2u * WORKGROUP ? SUBGROUPS * CHUNK_VECTORS : 2u * WORKGROUP;
 
-layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Rows { uvec4 at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 8) readonly buffer Turns { vec2 at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) coherent buffer Parts { vec4 at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Arrivals { uint at[]; };
@@ -170,33 +170,39 @@ void begin_sums(uint count)
 
 // ---- keys and values ----
 
-vec4 low_half(uvec4 piece) { return vec4(unpackHalf2x16(piece.x), unpackHalf2x16(piece.y)); }
-vec4 high_half(uvec4 piece) { return vec4(unpackHalf2x16(piece.z), unpackHalf2x16(piece.w)); }
-
-// Where the lane's pieces of the keys from `first` on begin, in a page of the cache. A step lies within a page, so that all
-// of it may be loaded; what stands in slots that are not keys has no say.
-uvec2 pieces_of(uvec2 page, uint first)
+// Where the lane's pieces of the keys from `first` on begin in a page of the cache, and their scales. A step lies within a
+// page, so that all of it may be loaded; what stands in slots that are not keys has no say.
+uvec4 pieces_of(uvec2 page, uint first)
 {
-    return offset(page, ((first % PAGE + stream) * PIECES + min(first_piece, PIECES - 1u)) * 16u);
+    const uint row = first % PAGE + stream, piece = min(first_piece, PIECES - 1u);
+    const uvec2 begin = offset(page, (row * PIECES + piece) * (SL_KV_ROW_BYTES(KV_TYPE, D) / PIECES));
+    if (KV_TYPE == SL_KV_F16) return uvec4(begin, uvec2(0u));
+    return uvec4(begin, offset(scales_of(page, D), scale_at(row, piece, D) * 2u));
 }
 
-// A lane behind the end of the row takes the last piece again.
-uint piece_at(uint u, uint i)
+// How far behind them a piece is, or its scale, where a row has so many of them, each for so many pieces. A lane behind the
+// end of the row takes the last piece again.
+uint place_of(uint u, uint i, uint of_row, uint each)
 {
-    const uint at = u * STREAMS * PIECES + i * LANES;
-    return (i + 1u) * LANES <= PIECES ? at : min(at, u * STREAMS * PIECES + PIECES - 1u - min(first_piece, PIECES - 1u));
+    const uint row = u * STREAMS * of_row, at = row + i * LANES / each;
+    return (i + 1u) * LANES <= PIECES ? at : min(at, row + (PIECES - 1u) / each - min(first_piece, PIECES - 1u) / each);
 }
 
-void load_keys(uvec2 from)
+uvec4 load_from(uvec4 from, uint u, uint i)
+{
+    return load_piece(from.xy, place_of(u, i, PIECES, 1u), from.zw, place_of(u, i, SL_KV_SCALES(D), 4u));
+}
+
+void load_keys(uvec4 from)
 {
     [[unroll]] for (uint u = 0u; u < U; u++)
-        [[unroll]] for (uint i = 0u; i < P; i++) key_data[u * P + i] = Rows(from).at[piece_at(u, i)];
+        [[unroll]] for (uint i = 0u; i < P; i++) key_data[u * P + i] = load_from(from, u, i);
 }
 
-void load_values(uvec2 from)
+void load_values(uvec4 from)
 {
     [[unroll]] for (uint u = 0u; u < U; u++)
-        [[unroll]] for (uint i = 0u; i < P; i++) value_data[u * P + i] = Rows(from).at[piece_at(u, i)];
+        [[unroll]] for (uint i = 0u; i < P; i++) value_data[u * P + i] = load_from(from, u, i);
 }
 
 // Zeros for values of a step that are not there: in their place may be anything.
@@ -210,15 +216,39 @@ void clear_unseen(uint first)
     }
 }
 
-// The new key and value as f16 to `fresh` and into the cache, whose rows are k_row and v_row.
-void pack_new(bool store, uvec2 k_row, uvec2 v_row)
+// The new key and value as f16 to `fresh` and into row `row` of the cache.
+void pack_halves(bool store, uvec2 k_rows, uvec2 v_rows, uint row)
 {
+    const uvec2 k_row = offset(k_rows, row * D * 2u), v_row = offset(v_rows, row * D * 2u);
     [[dont_unroll]] for (uint i = lane; i < D; i += WORKGROUP) { // pairs of elements of both
         const vec4 four = rows[NEW_KEY * ROW + i / 2u]; // the rows stand one behind the other
         const uint packed = half_pair(floatBitsToUint(i % 2u == 0u ? four.xy : four.zw));
         fresh[i / 4u][i % 4u] = packed;
         if (store) U32(i < D / 2u ? k_row : v_row).at[i % (D / 2u)] = packed;
     }
+}
+
+// The same quantized: an invocation a piece, which looks at its whole block.
+void pack_quantized(bool store, uvec2 k_rows, uvec2 v_rows, uint row)
+{
+    [[dont_unroll]] for (uint i = lane; i < 2u * PIECES; i += WORKGROUP) {
+        const uint piece = i % PIECES, first = i - piece % 4u, count = min(4u, PIECES - piece / 4u * 4u);
+        const uint begin = NEW_KEY * ROW; // the rows stand one behind the other
+        uint peak = 0u;
+        [[dont_unroll]] for (uint v = first * 2u; v < (first + count) * 2u; v++)
+            peak = peak_of(peak, floatBitsToUint(rows[begin + v]));
+        const uvec4 data = quantize_piece(floatBitsToUint(rows[begin + i * 2u]), floatBitsToUint(rows[begin + i * 2u + 1u]), peak);
+        fresh[i] = data;
+        if (store) store_piece(i < PIECES ? k_rows : v_rows, row, piece, D, data);
+    }
+}
+
+void pack_new(bool store, uvec2 k_rows, uvec2 v_rows, uint row)
+{
+    if (KV_TYPE == SL_KV_F16)
+        pack_halves(store, k_rows, v_rows, row);
+    else
+        pack_quantized(store, k_rows, v_rows, row);
 }
 
 // The lane's pieces of the new key and value, for a step of their own.
@@ -527,7 +557,7 @@ void main()
     for (uint done = 0u; done < GROUP; done += HEADS) {
         const uint first_head = g * GROUP + done, count = padding ? 0u : min(HEADS, GROUP - done);
         uint pages = 0u;
-        uvec2 k_row = uvec2(0u), v_row = uvec2(0u);
+        uvec2 k_rows = uvec2(0u), v_rows = uvec2(0u); // of the new key and value
         if (step_count() != 0u) {
             pages = find_pages(table, 0u);
             const uint first_page = subgroupShuffle(pages, 0u);
@@ -535,16 +565,16 @@ void main()
             load_values(pieces_of(rows_of(p.v_cache, first_page, g), first_of(0u)));
         }
         if (newest) {
-            const uint new_page = table.at[position / PAGE], row_bytes = position % PAGE * D * 2u;
-            k_row = offset(rows_of(p.k_cache, new_page, g), row_bytes);
-            v_row = offset(rows_of(p.v_cache, new_page, g), row_bytes);
+            const uint new_page = table.at[position / PAGE];
+            k_rows = rows_of(p.k_cache, new_page, g);
+            v_rows = rows_of(p.v_cache, new_page, g);
         }
         copy_rows(token, g, first_head, count);
         barrier();
         prepare_rows(token, count, newest);
         barrier();
         begin_sums(count);
-        if (newest) pack_new(done == 0u, k_row, v_row);
+        if (newest) pack_new(done == 0u, k_rows, v_rows, position % PAGE);
         barrier();
         attend(table, g, pages, with_new);
         merge_subgroups(token, first_head, min(HEADS, GROUP - done), whole, offset(part_of(token, g, split), done * PART * 4u));

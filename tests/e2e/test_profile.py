@@ -247,6 +247,10 @@ def bytes_and_flops():
     assert products == sum(row["weight_bytes"] for row in two["kernels"] if row["label"] != "embed")
     assert near(two["total"]["flops"], 2 * report["total"]["flops"])
     assert near(two["total"]["kv_bytes"], 2 * report["total"]["kv_bytes"])
+    # Quantized: a byte or half a byte an element, and an f16 for 32.
+    for kind, head in (("q8_0", 64 + 4), ("q4_0", 32 + 4)):
+        quantized, = profile(DENSE, "-p", 0, "-n", steps, "-d", depth, "--kv-type", kind)["profiles"]
+        assert near(quantized["total"]["kv_bytes"], 3 * (2 * 2 * head) * (keys + 1)), quantized["total"]
 
 
 @test

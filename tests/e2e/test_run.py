@@ -119,7 +119,7 @@ def help_everywhere():
 @test
 def run_help_names_every_option():
     text = sluice("run", "--help").out.decode()
-    for option in ("-m", "-p", "-f", "-n", "-c", "--temp", "--top-k", "--top-p", "--min-p", "--seed", "--stop", "--device",
+    for option in ("-m", "-p", "-f", "-n", "-c", "--temp", "--top-k", "--top-p", "--min-p", "--seed", "--stop", "--device", "--kv-type",
                    "--vram", "--json", "--verbose", "--tune", "--no-tune"):
         assert re.search(rf"(^|\s|,){option}\b", text), option
 
@@ -256,6 +256,22 @@ def run_streams_to_the_same_text():
         assert 300 * 1024 < part["io"]["read_bytes_per_token"] < os.path.getsize(TINY)
         assert part["io"]["read_bytes"] >= 15 * part["io"]["read_bytes_per_token"]
     assert part["io"]["engine"] == "threads"
+
+
+@test
+def run_quantizes_the_cache():
+    few = "-p", PROMPT, "-n", "8", "-c", "64", "-b", "16", "--ignore-end"
+    used = {}
+    for kind in ("f16", "q8_0", "q4_0"):
+        result = run_json(*few, "--kv-type", kind)
+        used[kind] = result["memory"]["vram_peak_bytes"]
+        part = run_json(*few, "--kv-type", kind, "--vram", str(used[kind] - 400 * 1024))
+        assert part["tokens"] == result["tokens"] and part["io"]["read_bytes_per_token"] > 0
+    assert used["f16"] > used["q8_0"] > used["q4_0"], used
+    assert run_json(*few, "--kv-type", "f16")["tokens"] == run_json(*few)["tokens"]
+    for command in ("run", "bench", "profile"):
+        err = sluice(command, "-m", TINY, "--device", DEVICE, "--kv-type", "q5_1", code=1).err
+        assert 'kv_type "q5_1": there are f16, q8_0, q4_0' in err, err
 
 
 @test
@@ -540,9 +556,18 @@ def bench_table():
 
 
 @test
+def bench_says_which_cache():
+    ended = sluice("bench", "-m", TINY, "--device", DEVICE, "-p", "0", "-n", "4", "-r", "1", "--no-ceilings", "--kv-type", "q8_0")
+    assert ", KV cache q8_0, " in ended.out.decode(), ended.out
+    line, = sluice("bench", "-m", TINY, "--device", DEVICE, "-p", "0", "-n", "4", "-r", "1", "--no-ceilings", "--json",
+                   "--kv-type", "q4_0").json_lines()
+    assert line["kv"] == "q4_0"
+
+
+@test
 def bench_says_which_paths_ran():
     ended = sluice("bench", "-m", TINY, "--device", DEVICE, "-p", "8", "-n", "4", "-b", "2", "-r", "1", "--no-ceilings", "-v")
-    assert re.search(r"^paths: weights resident, large products \S.*, activations of decode steps \S+$", ended.out.decode(), re.M), ended.out
+    assert re.search(r"^paths: weights resident, large products \S.*, KV cache f16, activations of decode steps \S+$", ended.out.decode(), re.M), ended.out
     passes = re.findall(r"^  a pass: (\d+) dispatches, (\d+) barriers; a layer: (\d+) and (\d+); \d+\.\d+ us", ended.err, re.M)
     assert len(passes) == 3, ended.err
     for dispatches, barriers, of_layer, barriers_of_layer in (map(int, one) for one in passes):

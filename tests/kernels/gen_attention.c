@@ -1,6 +1,7 @@
 /* gen_attention.c - cases of rope, kv_store and attention: shuffled pages, sequences of mixed lengths,
  * padding, windows, grouped heads. Slots of the cache that no token may see hold NaNs. */
 #include "hal/base/half.h"
+#include "shaders/attention/kv_rows.h"
 #include "tests/kernels/kernel_case.h"
 
 #include <math.h>
@@ -11,6 +12,7 @@
 #define RUNS_MAX      6
 #define SEQUENCES_MAX 4
 #define PADDING       SL_NO_POSITION
+#define HEAD_MAX      256
 #define COUNT(array)  (sizeof(array) / sizeof *(array))
 
 /* `count` tokens of a sequence from position `first` on; PADDING: padding tokens. */
@@ -87,25 +89,36 @@ static layout add_layout(sl_kernel_case *c, const run *runs, uint32_t positions_
     return l;
 }
 
-static void fill_cache(sl_kernel_case *c, uint16_t *cache, const layout *l, uint32_t n_kv_heads,
-                       uint32_t head_dim)
+#define A_NAN 0x7e /* bytes of f16 that are a NaN, of integers that are far from 0 */
+
+/* A cache with random keys (or values) where the sequences have some. */
+static void add_cache(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, uint32_t kv_type,
+                      const layout *l, uint32_t n_kv_heads, uint32_t head_dim)
 {
-    const uint64_t row_halves = (uint64_t)PAGE * head_dim, page_halves = n_kv_heads * row_halves;
-    for (uint64_t i = 0; i < l->n_pages * page_halves; i++)
-        cache[i] = 0x7e00; /* NaN */
+    const uint64_t groups = (uint64_t)l->n_pages * n_kv_heads, bytes = SL_KV_GROUP_BYTES(kv_type, head_dim);
+    uint8_t *cache = sl_case_cache_add(c, push_offset, flags, kv_type, false, groups, head_dim);
+    memset(cache, A_NAN, groups * bytes);
     for (uint32_t s = 0; s < SEQUENCES_MAX; s++)
         for (uint32_t j = 0; j < l->lengths[s]; j++)
             for (uint32_t g = 0; g < n_kv_heads; g++) {
-                uint16_t *row = cache + l->table[s * l->table_stride + j / PAGE] * page_halves +
-                                g * row_halves + (uint64_t)(j % PAGE) * head_dim;
-                for (uint32_t d = 0; d < head_dim; d++)
-                    row[d] = sl_float_to_half(sl_case_random_float(c, -1, 1));
+                float row[HEAD_MAX];
+                const uint64_t group = (uint64_t)l->table[s * l->table_stride + j / PAGE] * n_kv_heads + g;
+                sl_case_fill_floats(c, row, head_dim, -1, 1);
+                sl_kv_put(kv_type, cache + group * bytes, head_dim, j % PAGE, row);
             }
+}
+
+static const char *kv_name(uint32_t kv_type)
+{
+    static const char *const names[] = {
+        [SL_KV_F16] = "", [SL_KV_Q8_0] = ", kv q8_0", [SL_KV_Q4_0] = ", kv q4_0"};
+    return names[kv_type];
 }
 
 #define AT(field) ((uint32_t)offsetof(struct sl_push_attention, field))
 
-static void make_attention(sl_kernel_case *c, const plan *plan, uint32_t head_dim, uint32_t format)
+static void make_attention(sl_kernel_case *c, const plan *plan, uint32_t head_dim, uint32_t format,
+                           uint32_t kv_type)
 {
     const layout l = add_layout(c, plan->runs, AT(positions), AT(sequences), AT(block_table));
     struct sl_push_attention push = {
@@ -124,23 +137,31 @@ static void make_attention(sl_kernel_case *c, const plan *plan, uint32_t head_di
         .softcap = plan->softcap,
     };
     memcpy(c->push, &push, sizeof push);
-    snprintf(c->name, sizeof c->name, "%s d=%u h=%u/%u t=%u w=%u s=%u%s", plan->name, head_dim, plan->n_heads,
-             plan->n_kv_heads, l.n_tokens, plan->window, push.n_splits, format == SL_ROWS_F16 ? " f16" : "");
+    snprintf(c->name, sizeof c->name, "%s d=%u h=%u/%u t=%u w=%u s=%u%s%s", plan->name, head_dim,
+             plan->n_heads, plan->n_kv_heads, l.n_tokens, plan->window, push.n_splits,
+             format == SL_ROWS_F16 ? " f16" : "", kv_name(kv_type));
 
     const uint64_t q_floats = (uint64_t)l.n_tokens * push.q_stride;
     float *q = sl_case_operand_add(c, AT(q), SL_CASE_IN, SL_CASE_F32, q_floats * sizeof *q);
     sl_case_fill_floats(c, q, q_floats, -4, 4);
-    const uint64_t cache_bytes = (uint64_t)l.n_pages * plan->n_kv_heads * PAGE * head_dim * sizeof(uint16_t);
-    uint16_t *k = sl_case_operand_add(c, AT(k_cache), SL_CASE_IN, SL_CASE_F16, cache_bytes);
-    uint16_t *v = sl_case_operand_add(c, AT(v_cache), SL_CASE_IN, SL_CASE_F16, cache_bytes);
-    fill_cache(c, k, &l, plan->n_kv_heads, head_dim);
-    fill_cache(c, v, &l, plan->n_kv_heads, head_dim);
+    add_cache(c, AT(k_cache), SL_CASE_IN, kv_type, &l, plan->n_kv_heads, head_dim);
+    add_cache(c, AT(v_cache), SL_CASE_IN, kv_type, &l, plan->n_kv_heads, head_dim);
     const uint64_t results = (uint64_t)l.n_tokens * plan->n_heads;
     if (push.n_splits > 1)
         sl_case_operand_add(c, AT(partial), SL_CASE_OUT, SL_CASE_F32,
                             results * push.n_splits * (head_dim + 2) * sizeof(float));
     else
         sl_case_rows_add(c, AT(y), SL_CASE_OUT, format, l.n_tokens, push.y_stride, push.y_stride);
+}
+
+/* Case `index` of kernels with `count` plans: all of them with a cache of f16, and the `few_count` of `few`
+ * with each other type. False behind the last. */
+static bool choose_plan(uint32_t index, uint32_t count, const uint32_t *few, uint32_t few_count,
+                        uint32_t *out_plan, uint32_t *out_kv_type)
+{
+    *out_kv_type = index < count ? SL_KV_F16 : 1 + (index - count) / few_count;
+    *out_plan = index < count ? index : few[(index - count) % few_count];
+    return *out_kv_type < SL_KV_TYPE_COUNT;
 }
 
 bool sl_gen_attention_decode(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
@@ -160,8 +181,13 @@ bool sl_gen_attention_decode(sl_kernel_case *c, uint32_t index, const sl_variant
         {"splits of a window", 4, 4, 100, 2, 30, {{0, 400, 1}, {1, 99, 2}}},
         {"long", 4, 1, 0, 1, 0, {{0, 2000, 1}}},
     };
-    if (index >= COUNT(plans)) return false;
-    make_attention(c, &plans[index], variant->key, SL_ROWS_F32);
+    static const uint32_t few[] = {1, 2, 3, 6, 9, 11};
+    uint32_t plan, kv_type;
+    if (!choose_plan(index, COUNT(plans), few, COUNT(few), &plan, &kv_type)) return false;
+    make_attention(c, &plans[plan], variant->key, SL_ROWS_F32, kv_type);
+    c->spec[SL_DECODE_HEADS - SL_SPEC_FIRST] = SL_DECODE_HEADS_USUAL;
+    c->spec[SL_ATTENTION_KV_TYPE - SL_SPEC_FIRST] = kv_type;
+    c->spec_count = 2;
     return true;
 }
 
@@ -179,11 +205,14 @@ bool sl_gen_attention_prefill(sl_kernel_case *c, uint32_t index, const sl_varian
         {"a sequence twice", 2, 2, 0, 1, 0, {{0, 30, 5}, {1, 0, 5}, {0, 10, 40}}},
         {"window behind a prefix", 2, 1, 70, 1, 20, {{0, 300, 140}}},
     };
-    if (index >= 2 * COUNT(plans)) return false;
-    const plan *plan = &plans[index % COUNT(plans)];
-    make_attention(c, plan, variant->key, index < COUNT(plans) ? SL_ROWS_F32 : SL_ROWS_F16);
+    static const uint32_t few[] = {1, 2, 4, 6, 8};
+    uint32_t number, kv_type; /* the plans with rows of f32, then of f16 */
+    if (!choose_plan(index, 2 * COUNT(plans), few, COUNT(few), &number, &kv_type)) return false;
+    const plan *plan = &plans[number % COUNT(plans)];
+    make_attention(c, plan, variant->key, number < COUNT(plans) ? SL_ROWS_F32 : SL_ROWS_F16, kv_type);
     c->spec[SL_PREFILL_SOFTCAP - SL_SPEC_FIRST] = plan->softcap > 0 || index == 0; /* 1 is right for all */
-    c->spec_count = 1;
+    c->spec[SL_ATTENTION_KV_TYPE - SL_SPEC_FIRST] = kv_type;
+    c->spec_count = 2;
     return true;
 }
 
@@ -234,11 +263,9 @@ static void add_step_rows(sl_kernel_case *c, const struct sl_push_attention_step
         float *x = sl_case_operand_add(c, rows[i], SL_CASE_IN, SL_CASE_F32, floats * sizeof *x);
         sl_case_fill_floats(c, x, floats, -2, 2);
     }
-    for (uint32_t i = 0; i < COUNT(caches); i++) {
-        const uint64_t bytes = (uint64_t)l->n_pages * n_kv_heads * PAGE * d * sizeof(uint16_t);
-        uint16_t *cache = sl_case_operand_add(c, caches[i], SL_CASE_IN | SL_CASE_OUT, SL_CASE_F16, bytes);
-        fill_cache(c, cache, l, n_kv_heads, d);
-    }
+    for (uint32_t i = 0; i < COUNT(caches); i++)
+        add_cache(c, caches[i], SL_CASE_IN | SL_CASE_OUT, c->spec[SL_STEP_KV_TYPE - SL_SPEC_FIRST], l,
+                  n_kv_heads, d);
     sl_case_rows_add(c, AT(y), SL_CASE_OUT, c->spec[SL_STEP_FORMAT - SL_SPEC_FIRST], t, n_heads * d,
                      n_heads * d);
     sl_case_operand_add(c, AT(arrivals), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32,
@@ -248,7 +275,7 @@ static void add_step_rows(sl_kernel_case *c, const struct sl_push_attention_step
                             (uint64_t)t * p->n_splits * n_heads * (d + 4) * sizeof(float));
 }
 
-static void make_step(sl_kernel_case *c, const step_plan *plan, uint32_t head_dim)
+static void make_step(sl_kernel_case *c, const step_plan *plan, uint32_t head_dim, uint32_t kv_type)
 {
     const layout l = add_layout(c, plan->runs, AT(positions), AT(sequences), AT(block_table));
     const uint32_t n_heads = plan->group * plan->n_kv_heads, rot_dim = head_dim - plan->unturned;
@@ -271,12 +298,13 @@ static void make_step(sl_kernel_case *c, const step_plan *plan, uint32_t head_di
         [SL_STEP_SOFTCAP] = sl_float_to_bits(plan->softcap),
         [SL_STEP_EPS] = sl_float_to_bits(1e-5f),
         [SL_STEP_HEAD_DIM] = head_dim,
+        [SL_STEP_KV_TYPE] = kv_type,
     };
     memcpy(c->push, &push, sizeof push);
     memcpy(c->spec, spec + SL_SPEC_FIRST, sizeof spec - SL_SPEC_FIRST * sizeof *spec);
     c->spec_count = SL_STEP_SPEC_END - SL_SPEC_FIRST;
-    snprintf(c->name, sizeof c->name, "%s d=%u h=%u/%u t=%u w=%u s=%u", plan->name, head_dim, n_heads,
-             plan->n_kv_heads, l.n_tokens, plan->window, push.n_splits);
+    snprintf(c->name, sizeof c->name, "%s d=%u h=%u/%u t=%u w=%u s=%u%s", plan->name, head_dim, n_heads,
+             plan->n_kv_heads, l.n_tokens, plan->window, push.n_splits, kv_name(kv_type));
     if (plan->norms) add_norms(c, head_dim);
     add_turns(c, l.n_tokens, rot_dim);
     add_step_rows(c, &push, &l);
@@ -314,10 +342,14 @@ bool sl_gen_attention_step(sl_kernel_case *c, uint32_t index, const sl_variant *
 #undef F32
     };
     /* All of them for the most usual size of a head, the first ones for the others. */
-    if (index >= (variant->key == 128 ? COUNT(plans) : 5)) return false;
-    step_plan plan = plans[index];
+    static const uint32_t few[] = {0, 1, 2, 3, 6};
+    uint32_t number, kv_type;
+    if (!choose_plan(index, variant->key == 128 ? COUNT(plans) : 5, few, variant->key == 128 ? 5 : 4, &number,
+                     &kv_type))
+        return false;
+    step_plan plan = plans[number];
     if (plan.format == SL_ROWS_Q8 && variant->key % 32) plan.format = SL_ROWS_F16;
-    make_step(c, &plan, variant->key);
+    make_step(c, &plan, variant->key, kv_type);
     return true;
 }
 
@@ -381,6 +413,40 @@ static float any_float(sl_kernel_case *c)
     }
 }
 
+/* One of the values of a block of a quantized cache: all of a kind, since the largest decides about the
+ * others; at times halves of the step to the next integer, zeros, a NaN or an infinity among others. */
+static float block_float(sl_kernel_case *c, uint32_t kind, uint32_t i)
+{
+    const float sign = sl_case_random_below(c, 2) ? 1 : -1;
+    switch (kind) {
+    case 0: /* the largest is 127 or 8, halves between integers */
+        return i == 0 ? 127 : (float)sl_case_random_below(c, 254) * 0.5f * sign;
+    case 1:
+        return i == 3 ? -8 : i == 7 ? 8 : (float)sl_case_random_below(c, 16) * 0.5f * sign;
+    case 2:
+        return 0 * sign;
+    case 3:
+        return i == 20 ? INFINITY * sign : any_float(c);
+    case 4:
+        return i == 9 ? NAN : sl_case_random_float(c, -8, 8);
+    case 5: /* scales that are subnormal in f16, or 0 */
+        return sl_case_random_float(c, -1, 1) * 2e-5f;
+    case 6: /* any magnitudes */
+        return any_float(c);
+    default:
+        return sl_case_random_float(c, -8, 8);
+    }
+}
+
+static void fill_rows(sl_kernel_case *c, float *x, uint64_t n, uint32_t kv_type)
+{
+    uint32_t kind = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        if (i % SL_KV_BLOCK == 0) kind = sl_case_random_below(c, 12);
+        x[i] = kv_type == SL_KV_F16 ? any_float(c) : block_float(c, kind, (uint32_t)(i % SL_KV_BLOCK));
+    }
+}
+
 bool sl_gen_kv_store(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
 {
     static const struct {
@@ -395,7 +461,9 @@ bool sl_gen_kv_store(sl_kernel_case *c, uint32_t index, const sl_variant *varian
         {2, 96, {{0, PADDING, 2}}},
     };
     (void)variant;
-    if (index >= COUNT(shapes)) return false;
+    const uint32_t kv_type = index / COUNT(shapes);
+    if (kv_type >= SL_KV_TYPE_COUNT) return false;
+    index %= COUNT(shapes);
     const uint32_t n = shapes[index].n_kv_heads * shapes[index].head_dim;
     const layout l = add_layout(c, shapes[index].runs, AT(positions), AT(sequences), AT(block_table));
     struct sl_push_kv_store push = {
@@ -407,19 +475,20 @@ bool sl_gen_kv_store(sl_kernel_case *c, uint32_t index, const sl_variant *varian
         .table_stride = l.table_stride,
     };
     memcpy(c->push, &push, sizeof push);
-    snprintf(c->name, sizeof c->name, "d=%u g=%u t=%u", push.head_dim, push.n_kv_heads, l.n_tokens);
+    c->spec[SL_STORE_KV_TYPE - SL_SPEC_FIRST] = kv_type;
+    c->spec_count = 1;
+    snprintf(c->name, sizeof c->name, "d=%u g=%u t=%u%s", push.head_dim, push.n_kv_heads, l.n_tokens,
+             kv_name(kv_type));
     float *k = sl_case_operand_add(c, AT(k), SL_CASE_IN, SL_CASE_F32, (uint64_t)l.n_tokens * n * sizeof *k);
     float *v = sl_case_operand_add(c, AT(v), SL_CASE_IN, SL_CASE_F32,
                                    (uint64_t)l.n_tokens * push.v_stride * sizeof *v);
-    for (uint64_t i = 0; i < (uint64_t)l.n_tokens * n; i++)
-        k[i] = any_float(c);
-    for (uint64_t i = 0; i < (uint64_t)l.n_tokens * push.v_stride; i++)
-        v[i] = any_float(c);
+    fill_rows(c, k, (uint64_t)l.n_tokens * n, kv_type);
+    fill_rows(c, v, (uint64_t)l.n_tokens * push.v_stride, kv_type);
     const uint32_t caches[] = {AT(k_cache), AT(v_cache)};
     for (uint32_t i = 0; i < COUNT(caches); i++) {
-        const uint64_t bytes = (uint64_t)l.n_pages * n * PAGE * sizeof(uint16_t);
-        uint8_t *cache = sl_case_operand_add(c, caches[i], SL_CASE_IN | SL_CASE_OUT, SL_CASE_BYTES, bytes);
-        for (uint64_t j = 0; j < bytes; j++)
+        uint8_t *cache = sl_case_cache_add(c, caches[i], SL_CASE_IN | SL_CASE_OUT, kv_type, true,
+                                           (uint64_t)l.n_pages * push.n_kv_heads, push.head_dim);
+        for (uint64_t j = 0; j < c->operands[c->operand_count - 1].bytes; j++)
             cache[j] = (uint8_t)sl_case_random(c);
     }
     return true;

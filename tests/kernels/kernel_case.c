@@ -66,6 +66,17 @@ void *sl_case_rows_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, 
     return data;
 }
 
+void *sl_case_cache_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, uint32_t kv_type, bool bytes,
+                        uint64_t groups, uint32_t head_dim)
+{
+    static const sl_case_type types[] = {
+        [SL_KV_F16] = SL_CASE_F16, [SL_KV_Q8_0] = SL_CASE_KV_Q8_0, [SL_KV_Q4_0] = SL_CASE_KV_Q4_0};
+    void *data = sl_case_operand_add(c, push_offset, flags, bytes ? SL_CASE_BYTES : types[kv_type],
+                                     groups * SL_KV_GROUP_BYTES(kv_type, head_dim));
+    c->operands[c->operand_count - 1].row_elements = head_dim;
+    return data;
+}
+
 void sl_case_alias(sl_kernel_case *c, uint32_t push_offset, uint32_t same_as_push_offset)
 {
     if (c->alias_count == SL_COUNTOF(c->aliases)) stop(c, "too many aliases");

@@ -18,6 +18,8 @@ typedef enum sl_case_type {
     SL_CASE_Q8, /* activation rows (SL_ROWS_Q8) of row_elements, without gaps: compared as the floats they
                    stand for */
     SL_CASE_S8, /* the same of a matrix of SL_ROWS_S8 */
+    SL_CASE_KV_Q8_0, /* groups of a KV cache (SL_KV_Q8_0) of heads of row_elements: the same */
+    SL_CASE_KV_Q4_0,
     SL_CASE_U32,
     SL_CASE_BYTES
 } sl_case_type;
@@ -30,7 +32,7 @@ typedef struct sl_case_operand {
     uint32_t flags;       /* SL_CASE_IN, SL_CASE_OUT */
     sl_case_type type;    /* how an output is compared: floats by error, others exactly */
     uint64_t bytes;
-    uint32_t row_elements; /* of SL_CASE_Q8, SL_CASE_S8 */
+    uint32_t row_elements; /* of SL_CASE_Q8, SL_CASE_S8, SL_CASE_KV_* */
     void *data;            /* initial contents, bytes long, 64-byte aligned; NULL for a pure output */
 } sl_case_operand;
 
@@ -55,6 +57,9 @@ void *sl_case_operand_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flag
 /* Activation rows in one of the formats SL_ROWS_*, `rows` of them, `stride` elements apart. */
 void *sl_case_rows_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, uint32_t format,
                        uint32_t rows, uint32_t stride, uint32_t n);
+/* A KV cache of `groups` groups of heads of `head_dim`; bytes: compared bit for bit. */
+void *sl_case_cache_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, uint32_t kv_type, bool bytes,
+                        uint64_t groups, uint32_t head_dim);
 /* Lets a second address of the push block point at an operand that is already there (in-place kernels). */
 void sl_case_alias(sl_kernel_case *c, uint32_t push_offset, uint32_t same_as_push_offset);
 

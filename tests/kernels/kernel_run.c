@@ -11,6 +11,7 @@
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
 #include "hal/base/half.h"
+#include "shaders/attention/kv_rows.h"
 #include "shaders/rows_out.h"
 #include "tests/support/test_device.h"
 
@@ -130,9 +131,17 @@ static void run_device(const batch *b, const uint8_t *initial, uint8_t *result)
 
 /* ---- comparison ---- */
 
+static uint32_t kv_type_of(const sl_case_operand *op)
+{
+    return op->type == SL_CASE_KV_Q8_0 ? SL_KV_Q8_0 : op->type == SL_CASE_KV_Q4_0 ? SL_KV_Q4_0 : SL_KV_F16;
+}
+
 /* Of Q8 rows: their elements, then the sums of their blocks. */
 static uint64_t element_count(const sl_case_operand *op)
 {
+    if (kv_type_of(op) != SL_KV_F16)
+        return op->bytes / SL_KV_GROUP_BYTES(kv_type_of(op), op->row_elements) * SL_KV_PAGE_TOKENS *
+               op->row_elements;
     if (op->type == SL_CASE_S8) return op->bytes / (op->row_elements + 4ull) * op->row_elements;
     if (op->type != SL_CASE_Q8) return op->bytes / (op->type == SL_CASE_F16 ? 2 : 4);
     const uint64_t n = op->row_elements;
@@ -157,8 +166,19 @@ static float s8_element(const sl_case_operand *op, const uint8_t *at, uint64_t i
     return scale * (float)(int8_t)at[i];
 }
 
+static float kv_element(const sl_case_operand *op, const uint8_t *at, uint64_t i)
+{
+    const uint32_t d = op->row_elements, type = kv_type_of(op);
+    const uint64_t row = i / d;
+    float out[256]; /* the largest head */
+    sl_kv_get(type, at + row / SL_KV_PAGE_TOKENS * SL_KV_GROUP_BYTES(type, d), d,
+              (uint32_t)(row % SL_KV_PAGE_TOKENS), 1, out);
+    return out[i % d];
+}
+
 static float element(const sl_case_operand *op, const uint8_t *at, uint64_t i)
 {
+    if (kv_type_of(op) != SL_KV_F16) return kv_element(op, at, i);
     if (op->type == SL_CASE_S8) return s8_element(op, at, i);
     if (op->type == SL_CASE_Q8) return q8_element(op, at, i);
     if (op->type == SL_CASE_F16) {

@@ -74,7 +74,10 @@ static void visit_model(visitor *v, const tiny_model *m, const char *type_name)
     if (paper.layout.limits.gemm_format != SL_ROWS_F32) visit_shapes(v, &paper.layout);
     paper.layout.fused_decode = v->int8; /* activations of int8, by default where they are fast */
     use_gemm(v, &paper, true);
-    if (v->int8) visit_shapes(v, &paper.layout);
+    for (uint32_t type = SL_KV_F16; type < SL_KV_TYPE_COUNT; type++) {
+        paper.layout.kv_type = type;
+        if (v->int8 || type != SL_KV_F16) visit_shapes(v, &paper.layout);
+    }
     sl_paper_model_close(&paper);
 }
 

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "hal/base/half.h"
+#include "shaders/attention/kv_rows.h"
 #include "shaders/registry.h"
 
 #include <math.h>
@@ -22,8 +23,9 @@
 #define SPLITS_MAX  5u
 #define CACHE_PAGES (SEQUENCES * TABLE)
 
-/* One batch over two sequences whose pages alternate. */
+/* One batch over two sequences whose pages alternate. The caches are large enough for f16. */
 typedef struct fixture {
+    uint32_t spec[SL_SPEC_MAX]; /* of the kernel that is run */
     uint32_t positions[TOKENS], sequences[TOKENS], table[SEQUENCES * TABLE];
     float q[TOKENS * HEADS * HEAD_MAX], y[TOKENS * HEADS * HEAD_MAX];
     float partial[TOKENS * HEADS * SPLITS_MAX * (HEAD_MAX + 2)];
@@ -92,25 +94,29 @@ static struct sl_push_attention make_push(fixture *f, uint32_t head_dim, uint32_
     };
 }
 
-/* Element d of key (or value) j of a token's sequence. */
-static double cached(const fixture *f, const uint16_t *cache, uint32_t t, uint32_t j, uint32_t g, uint32_t d,
-                     uint32_t head_dim)
+/* out[head_dim] = key (or value) j of a token's sequence. */
+static void cached(const fixture *f, const uint16_t *cache, uint32_t t, uint32_t j, uint32_t g,
+                   uint32_t head_dim, float *out)
 {
+    const uint32_t type = f->spec[SL_ATTENTION_KV_TYPE];
     const uint64_t page = f->table[f->sequences[t] * TABLE + j / PAGE];
-    return (double)sl_half_to_float(cache[((page * KV_HEADS + g) * PAGE + j % PAGE) * head_dim + d]);
+    const uint64_t at = (page * KV_HEADS + g) * SL_KV_GROUP_BYTES(type, head_dim);
+    sl_kv_get(type, (const uint8_t *)cache + at, head_dim, j % PAGE, 1, out);
 }
 
 /* out[head_dim]: the definition, with all scores at once. */
 static void attend(const fixture *f, const struct sl_push_attention *p, uint32_t t, uint32_t h, double *out)
 {
     double scores[TABLE * PAGE], maximum = -INFINITY, sum = 0;
+    float row[HEAD_MAX];
     const uint32_t position = f->positions[t], g = h / (HEADS / KV_HEADS), head_dim = p->head_dim;
     memset(out, 0, head_dim * sizeof *out);
     if (position == SL_NO_POSITION) return;
     for (uint32_t j = 0; j <= position; j++) {
         double score = 0;
+        cached(f, f->k, t, j, g, head_dim, row);
         for (uint32_t d = 0; d < head_dim; d++)
-            score += (double)f->q[(t * HEADS + h) * head_dim + d] * cached(f, f->k, t, j, g, d, head_dim);
+            score += (double)f->q[(t * HEADS + h) * head_dim + d] * (double)row[d];
         score *= (double)p->scale;
         if (p->softcap > 0) score = (double)p->softcap * tanh(score / (double)p->softcap);
         scores[j] = p->window && position - j >= p->window ? -INFINITY : score;
@@ -118,9 +124,11 @@ static void attend(const fixture *f, const struct sl_push_attention *p, uint32_t
     }
     for (uint32_t j = 0; j <= position; j++)
         sum += scores[j] = exp(scores[j] - maximum);
-    for (uint32_t j = 0; j <= position; j++)
+    for (uint32_t j = 0; j <= position; j++) {
+        cached(f, f->v, t, j, g, head_dim, row);
         for (uint32_t d = 0; d < head_dim; d++)
-            out[d] += scores[j] / sum * cached(f, f->v, t, j, g, d, head_dim);
+            out[d] += scores[j] / sum * (double)row[d];
+    }
 }
 
 static void check(const fixture *f, const struct sl_push_attention *p)
@@ -141,17 +149,23 @@ static void check(const fixture *f, const struct sl_push_attention *p)
 }
 
 /* All parts of a dispatch, one after another. */
-static void run(sl_kernel_host_fn host, const void *push, uint32_t count)
+static void run_with(sl_kernel_host_fn host, const void *push, const uint32_t *spec, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        host(&(sl_kernel_task){.push = push, .index = i, .count = count});
+        host(&(sl_kernel_task){.push = push, .spec = spec, .index = i, .count = count});
+}
+
+static void run(sl_kernel_host_fn host, const void *push, uint32_t count)
+{
+    static const uint32_t none[SL_SPEC_MAX];
+    run_with(host, push, none, count);
 }
 
 static void run_decode(fixture *f, const struct sl_push_attention *p, uint32_t parts)
 {
     memset(f->y, 0xff, sizeof f->y);
     memset(f->partial, 0xff, sizeof f->partial);
-    run(sl_host_attention_decode, p, parts);
+    run_with(sl_host_attention_decode, p, f->spec, parts);
     if (p->n_splits == 1) return;
     const struct sl_push_attention_combine combine = {
         .partial = p->partial,
@@ -165,22 +179,40 @@ static void run_decode(fixture *f, const struct sl_push_attention *p, uint32_t p
     run(sl_host_attention_combine, &combine, parts);
 }
 
+/* A cache of random rows. */
+static void fill_cache(fixture *f, uint32_t kv_type, uint32_t head_dim)
+{
+    float row[HEAD_MAX];
+    uint16_t *const caches[] = {f->k, f->v};
+    f->spec[SL_ATTENTION_KV_TYPE] = kv_type;
+    for (uint32_t i = 0; i < 2 * CACHE_PAGES * KV_HEADS * PAGE; i++) {
+        const uint64_t group = i / 2 / PAGE;
+        for (uint32_t d = 0; d < head_dim; d++)
+            row[d] = random_float(f, 1);
+        sl_kv_put(kv_type, (uint8_t *)caches[i % 2] + group * SL_KV_GROUP_BYTES(kv_type, head_dim), head_dim,
+                  i / 2 % PAGE, row);
+    }
+}
+
 static void both_match_the_definition(void **state)
 {
     static const struct {
         uint32_t head_dim, window, n_splits;
         float softcap;
-    } cases[] = {{64, 0, 1, 0},     {64, 0, 5, 0},   {80, 33, 1, 0},  {96, 64, 2, 1.5f},
-                 {128, 1, 1, 0.0f}, {128, 0, 3, 30}, {256, 32, 4, 0}, {256, 500, 1, 2}};
+        uint32_t kv_type;
+    } cases[] = {{64, 0, 1, 0, SL_KV_F16},     {64, 0, 5, 0, SL_KV_Q8_0},    {80, 33, 1, 0, SL_KV_F16},
+                 {96, 64, 2, 1.5f, SL_KV_F16}, {128, 1, 1, 0.0f, SL_KV_F16}, {128, 0, 3, 30, SL_KV_Q4_0},
+                 {256, 32, 4, 0, SL_KV_F16},   {256, 500, 1, 2, SL_KV_Q8_0}, {80, 0, 2, 0, SL_KV_Q4_0}};
     fixture *f = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct sl_push_attention p = make_push(f, cases[i].head_dim, cases[i].n_splits);
         p.window = cases[i].window;
         p.softcap = cases[i].softcap;
+        fill_cache(f, cases[i].kv_type, p.head_dim);
         run_decode(f, &p, (uint32_t)i + 1);
         check(f, &p);
         memset(f->y, 0xff, sizeof f->y);
-        run(sl_host_attention_prefill, &p, (uint32_t)i + 1);
+        run_with(sl_host_attention_prefill, &p, f->spec, (uint32_t)i + 1);
         check(f, &p);
     }
 }
@@ -247,14 +279,16 @@ static void kv_store_finds_the_slot(void **state)
     for (uint32_t t = 0; t < TOKENS; t++) {
         if (f->positions[t] == SL_NO_POSITION) continue;
         stored += KV_HEADS * 64;
-        for (uint32_t g = 0; g < KV_HEADS; g++)
+        for (uint32_t g = 0; g < KV_HEADS; g++) {
+            float key[64], value[64];
+            cached(f, f->k, t, f->positions[t], g, 64, key);
+            cached(f, f->v, t, f->positions[t], g, 64, value);
             for (uint32_t d = 0; d < 64; d++) {
                 const float k = f->q[t * 200 + g * 64 + d], v = f->q[7 + t * 150 + g * 64 + d];
-                assert_true(cached(f, f->k, t, f->positions[t], g, d, 64) ==
-                            (double)sl_half_to_float(sl_float_to_half(k)));
-                assert_true(cached(f, f->v, t, f->positions[t], g, d, 64) ==
-                            (double)sl_half_to_float(sl_float_to_half(v)));
+                assert_true(key[d] == sl_half_to_float(sl_float_to_half(k)));
+                assert_true(value[d] == sl_half_to_float(sl_float_to_half(v)));
             }
+        }
     }
     for (size_t i = 0; i < sizeof f->k / sizeof *f->k; i++)
         stored -= f->k[i] != 0;

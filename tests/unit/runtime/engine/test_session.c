@@ -21,11 +21,11 @@ static sl_engine *engine;
 static sl_engine_info info;
 static uint32_t prompt[PROMPT_MAX];
 
+/* *state: the type of the KV cache. */
 static int set_up(void **state)
 {
-    (void)state;
     const sl_engine_options options = {
-        .context_tokens = CONTEXT, .max_sessions = SESSIONS, .batch_tokens = 32};
+        .context_tokens = CONTEXT, .max_sessions = SESSIONS, .batch_tokens = 32, .kv_type = *state};
     engine = sl_test_engine_open(sl_test_golden_path("tiny-qwen3.gguf"), &options);
     sl_engine_get_info(engine, &info);
     for (uint32_t i = 0; i < PROMPT_MAX; i++)
@@ -207,7 +207,7 @@ static void test_engine_options(void **state)
     const char *path = sl_test_golden_path("tiny-qwen3.gguf");
     static const sl_engine_options wrong[] = {
         {.max_sessions = 5000},       {.batch_tokens = 65536},    {.max_outputs = 5000},
-        {.context_tokens = 1u << 25}, {.io_engine = "telepathy"},
+        {.context_tokens = 1u << 25}, {.io_engine = "telepathy"}, {.kv_type = "q8"},
     };
     for (size_t i = 0; i < SL_COUNTOF(wrong); i++)
         EXPECT_STATUS(SL_ERR_ARGUMENT, sl_test_engine_try(path, &wrong[i], &e, &diag));
@@ -299,10 +299,22 @@ static void test_work_ahead(void **state)
     sl_engine_hooks.work_ahead = false;
 }
 
+static int set_up_quantized(void **state)
+{
+    *state = (char *)"q8_0";
+    return set_up(state);
+}
+
 static int set_up_ahead(void **state)
 {
     sl_engine_hooks.work_ahead = true;
     return set_up(state);
+}
+
+static int set_up_ahead_quantized(void **state)
+{
+    *state = (char *)"q4_0";
+    return set_up_ahead(state);
 }
 
 static int tear_down_ahead(void **state)
@@ -327,6 +339,9 @@ int main(void)
         cmocka_unit_test(test_context_full),   cmocka_unit_test(test_company),
         cmocka_unit_test(test_work_ahead),
     };
-    const int failed = cmocka_run_group_tests(tests, set_up, tear_down);
-    return failed + cmocka_run_group_tests_name("working ahead", ahead, set_up_ahead, tear_down_ahead);
+    int failed = cmocka_run_group_tests(tests, set_up, tear_down);
+    failed += cmocka_run_group_tests_name("working ahead", ahead, set_up_ahead, tear_down_ahead);
+    failed += cmocka_run_group_tests_name("quantized cache", tests, set_up_quantized, tear_down);
+    return failed + cmocka_run_group_tests_name("working ahead, quantized cache", ahead,
+                                                set_up_ahead_quantized, tear_down_ahead);
 }

@@ -22,14 +22,19 @@ typedef struct fixture {
     sl_kv_table tables[SESSIONS];
 } fixture;
 
-static fixture set_up(void)
+static fixture set_up_type(uint32_t type)
 {
     fixture f = {.device = sl_test_device_open(NULL)};
     sl_diag diag;
-    EXPECT_OK(sl_kv_create(f.device, &sizes, SESSIONS, CONTEXT, &f.kv, &diag));
+    EXPECT_OK(sl_kv_create(f.device, &sizes, type, SESSIONS, CONTEXT, &f.kv, &diag));
     for (uint32_t i = 0; i < SESSIONS; i++)
         EXPECT_OK(sl_kv_table_create(&f.kv, &f.tables[i], &diag));
     return f;
+}
+
+static fixture set_up(void)
+{
+    return set_up_type(SL_KV_F16);
 }
 
 static void tear_down(fixture *f)
@@ -56,10 +61,10 @@ static void check_pages(const fixture *f)
         assert_int_equal(seen[i], 1);
 }
 
-static void test_sizes(void **state)
+static void check_sizes(uint32_t type, uint64_t head_bytes)
 {
-    (void)state;
-    fixture f = set_up();
+    fixture f = set_up_type(type);
+    assert_int_equal(f.kv.type, type);
     assert_int_equal(f.kv.pages_per_session, PAGES);
     assert_int_equal(f.kv.n_pages, SESSIONS * PAGES);
     uint64_t bytes = 0;
@@ -69,12 +74,48 @@ static void test_sizes(void **state)
         assert_int_equal(f.kv.k[i].begin, sl_buffer_address(f.kv.buffers[i]));
         assert_int_equal(f.kv.v[i].end - f.kv.k[i].begin, sl_buffer_size(f.kv.buffers[i]));
     }
-    assert_int_equal(bytes, sl_kv_bytes(&sizes, SESSIONS, CONTEXT));
-    /* K and V, f16, whole pages. */
-    assert_int_equal(bytes, 2ull * 2 * 2 * SESSIONS * PAGES * SL_KV_PAGE_TOKENS * 2 * 64);
+    assert_int_equal(bytes, sl_kv_bytes(&sizes, type, SESSIONS, CONTEXT));
+    /* K and V of two layers and heads, whole pages. */
+    assert_int_equal(sl_kv_token_bytes(&sizes, type), 2 * 2 * 2 * head_bytes);
+    assert_int_equal(bytes, SESSIONS * PAGES * SL_KV_PAGE_TOKENS * 2 * 2 * 2 * head_bytes);
     const sl_hparams huge = {.n_layers = 1024, .n_kv_heads = 4096, .head_dim = 1024};
-    assert_true(sl_kv_bytes(&huge, 4096, 1u << 24) == UINT64_MAX);
+    assert_true(sl_kv_bytes(&huge, type, 4096, 1u << 24) == UINT64_MAX);
     tear_down(&f);
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    check_sizes(SL_KV_F16, 2 * 64);
+    check_sizes(SL_KV_Q8_0, 64 + 2 * 2);
+    check_sizes(SL_KV_Q4_0, 64 / 2 + 2 * 2);
+}
+
+/* Llama-3-8B, and heads that are no multiple of a block. */
+static void test_token_bytes(void **state)
+{
+    (void)state;
+    const sl_hparams llama = {.n_layers = 32, .n_kv_heads = 8, .head_dim = 128};
+    assert_int_equal(sl_kv_token_bytes(&llama, SL_KV_F16), 128 << 10);
+    assert_int_equal(sl_kv_token_bytes(&llama, SL_KV_Q8_0), 68 << 10);
+    assert_int_equal(sl_kv_token_bytes(&llama, SL_KV_Q4_0), 36 << 10);
+    const sl_hparams heads_of_80 = {.n_layers = 1, .n_kv_heads = 1, .head_dim = 80};
+    assert_int_equal(sl_kv_token_bytes(&heads_of_80, SL_KV_Q8_0), 2 * (80 + 3 * 2));
+    assert_int_equal(sl_kv_token_bytes(&heads_of_80, SL_KV_Q4_0), 2 * (40 + 3 * 2));
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    for (uint32_t type = 0; type < SL_KV_TYPE_COUNT; type++) {
+        uint32_t found = UINT32_MAX;
+        assert_true(sl_kv_type_find(sl_kv_type_name(type), &found));
+        assert_int_equal(found, type);
+    }
+    uint32_t unchanged = 7;
+    assert_false(sl_kv_type_find("q8", &unchanged));
+    assert_false(sl_kv_type_find("", &unchanged));
+    assert_int_equal(unchanged, 7);
 }
 
 static void test_grow_and_shrink(void **state)
@@ -152,10 +193,9 @@ static void test_churn(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_grow_and_shrink),
-        cmocka_unit_test(test_full),
-        cmocka_unit_test(test_churn),
+        cmocka_unit_test(test_sizes), cmocka_unit_test(test_token_bytes),
+        cmocka_unit_test(test_names), cmocka_unit_test(test_grow_and_shrink),
+        cmocka_unit_test(test_full),  cmocka_unit_test(test_churn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
