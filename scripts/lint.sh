@@ -40,10 +40,11 @@ spirv_val=third_party/bin/spirv-val
 [ -x $spirv_val ] || spirv_val=$(command -v spirv-val || true)
 if [ -n "$spirv_val" ] && [ -d build/shaders ]; then
     step "SPIR-V validation"
-    for module in build/shaders/*.spv; do
-        [ -e "$module" ] || continue
-        $spirv_val --target-env vulkan1.3 --scalar-block-layout "$module" || fail "$module"
-    done
+    find build/shaders -name '*.spv' | xargs -r -n 16 -P "$jobs" sh -c 'bad=0
+        for module; do
+            "$0" --target-env vulkan1.3 --scalar-block-layout "$module" || { echo "lint: FAILED: $module"; bad=1; }
+        done
+        exit $bad' "$spirv_val" || fail "SPIR-V validation"
 fi
 
 if [ $failed = 0 ]; then echo "lint: clean"; else echo "lint: there are findings"; fi

@@ -41,21 +41,23 @@ CHIPS |= {f"nvk-{chip}": ("nouveau", "nouveau", {"NOUVEAU_CHIPSET": chip, "NVK_I
 CHIPS_OF_ALL_TYPES = ["radv-vega20", "radv-navi21", "radv-navi31", "radv-gfx1201", "turnip-730", "nvk-172"]
 FEW_TYPES = "f16 q4_k q6_k"
 
-# folder below tests/ -> (lanes, seconds that one program may take, needs the real models)
+# folder below tests/ -> (lanes, seconds that one program may take, needs the real models). This is the order in which
+# they start: what takes longest first, so that no core waits for the other at the end.
 TABLE = {
-    "unit": (["host", "asan"], 300, False),
-    "fuzz": (["asan"], 600, False),
+    "golden": (MODEL_LANES[::-1], 900, True),
+    # Not lavapipe-new-16: with 16 lanes the compiler of Mesa 26.1 overruns its own stack on some kernels.
+    "kernels": (["lavapipe-16", "lavapipe-new-8", "lavapipe-8", "lavapipe-4", "lavapipe-new-4", "cpu"], 900, False),
+    "fault": (["asan-cpu", *MODEL_LANES[::-1]], 900, True),
+    "e2e": (["validation", *MODEL_LANES[::-1]], 900, True),
+    "portability": (list(CHIPS), 600, False),
     "conformance": (["cpu", "null", *LAVAPIPES, *NEW_LAVAPIPES, "swiftshader", "validation",
                      "asan-cpu", "asan-null", "asan-lavapipe-8"], 300, False),
-    # Not lavapipe-new-16: with 16 lanes the compiler of Mesa 26.1 overruns its own stack on some kernels.
-    "kernels": (["cpu", *LAVAPIPES, "lavapipe-new-4", "lavapipe-new-8"], 900, False),
-    "portability": (list(CHIPS), 600, False),
-    "e2e": ([*MODEL_LANES, "validation"], 900, True),
-    "golden": (MODEL_LANES, 900, True),
-    "fault": ([*MODEL_LANES, "asan-cpu"], 900, True),
+    "unit": (["asan", "host"], 300, False),
+    "fuzz": (["asan"], 600, False),
 }
 
 SHOWN_OUTPUT_LINES = 60
+SHOWN_SLOW = 20
 
 
 def newer_lib():
@@ -74,6 +76,7 @@ class Lane:
         self.prefix = []
         self.absent = None
         self.validation = False
+        self.shader_cache = None
         if device:
             self.environment["SLUICE_TEST_DEVICE"] = device
         if build == "build-asan":
@@ -101,7 +104,10 @@ class Lane:
         self.environment["ASAN_OPTIONS"] += ":verify_asan_link_order=0"
 
     def vector_bits(self, bits):
+        """lavapipe's subgroups, of 32-bit elements. The lanes of a width share what Mesa compiled in this run: not more,
+        since the keys of its cache know the driver, but need not know the width."""
         self.environment["LP_NATIVE_VECTOR_WIDTH"] = str(bits)
+        self.shader_cache = f"lavapipe-{bits}"
 
     def beside_the_system(self):
         lib, loader = newer_lib()
@@ -167,6 +173,7 @@ class Test:
     def __init__(self, source, lane, timeout_s, needs_models):
         self.source, self.lane, self.timeout_s, self.needs_models = source, lane, timeout_s, needs_models
         self.name = f"{lane.name}:{os.path.splitext(source)[0]}"
+        self.folder = source.split(os.sep)[1]
 
     def command(self):
         program = os.path.join(ROOT, self.lane.build, os.path.splitext(self.source)[0])
@@ -183,7 +190,9 @@ class Result:
 
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
-        self.reasons, self.output, self.seconds, self.layer_active = [], "", 0.0, False
+        self.reasons, self.output, self.layer_active = [], "", False
+        self.tests = []  # (processor seconds, name)
+        self.seconds = self.processor_s = 0.0
 
     def fail(self, reason):
         self.failed += 1
@@ -241,7 +250,48 @@ def write_layer_settings(folder):
     return log
 
 
-def run_test(test, models):
+def processor_seconds(pid):
+    """What a process took so far, and the children that it waited for."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # utime, stime, cutime, cstime
+
+
+def read_output(process, result):
+    """Everything that the process prints; of each test, the processor time that it took goes to result."""
+    output, before = [], 0.0
+    for line in process.stdout:
+        output.append(line)
+        test = re.match(rb"(?:not )?ok\b\s*\d*(?:\s*-)?\s*([^#]*)", line)
+        if test:
+            now = processor_seconds(process.pid)
+            result.tests.append((now - before, test.group(1).decode(errors="replace").strip()))
+            before = now
+    return b"".join(output)
+
+
+def run_program(test, environment, result):
+    """Output and exit code (negative: the signal); processor times go to result."""
+    process = subprocess.Popen(test.command(), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def stop():
+        result.fail(f"ran past {test.timeout_s} s")
+        os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(test.timeout_s, stop)
+    timer.start()
+    with process.stdout:
+        output = read_output(process, result)
+    # Not process.wait(), which keeps to itself what the process took.
+    _, status, usage = os.wait4(process.pid, 0)
+    timer.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    result.processor_s = usage.ru_utime + usage.ru_stime
+    return output, process.returncode
+
+
+def run_test(test, models, caches):
     result = Result()
     scratch = tempfile.mkdtemp(prefix="sluice-test-")
     lane = test.lane
@@ -251,26 +301,21 @@ def run_test(test, models):
                    "SLUICE_CMD": shlex.join(sluice), "PYTHONDONTWRITEBYTECODE": "1"}
     if not test.needs_models:
         environment["XDG_CACHE_HOME"] = os.path.join(scratch, "cache")
+    if lane.shader_cache:
+        environment["MESA_SHADER_CACHE_DIR"] = os.path.join(caches, lane.shader_cache)
     log = None
     if lane.validation:
         log = write_layer_settings(scratch)
         environment["VK_LAYER_SETTINGS_PATH"] = scratch
     started = time.monotonic()
     try:
-        with subprocess.Popen(test.command(), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
-            try:
-                output, _ = process.communicate(timeout=test.timeout_s)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                output, _ = process.communicate()
-                result.fail(f"ran past {test.timeout_s} s")
+        output, exit_code = run_program(test, environment, result)
         result.output = output.decode(errors="replace")
         parse_tap(result.output, result)
-        if process.returncode < 0:
-            result.fail(f"ended by signal {-process.returncode} ({signal.Signals(-process.returncode).name})")
-        elif process.returncode != 0 and result.failed == 0:
-            result.fail(f"exit code {process.returncode} although no test failed (sanitizers say why above)")
+        if exit_code < 0:
+            result.fail(f"ended by signal {-exit_code} ({signal.strsignal(-exit_code)})")
+        elif exit_code != 0 and result.failed == 0:
+            result.fail(f"exit code {exit_code} although no test failed (sanitizers say why above)")
         for written in sorted(glob.glob(log + "*")) if log else ():
             check_validation_log(written, result)
     except OSError as error:
@@ -311,16 +356,48 @@ def summary(result):
     return ", ".join(parts)
 
 
+def split_runnable(tests):
+    """The tests whose lanes are there; says which are not, and how many programs that leaves out."""
+    for lane in dict.fromkeys(test.lane for test in tests if test.lane.absent):
+        print(f"skip  {lane.name}: {lane.absent}: {sum(test.lane is lane for test in tests)} programs")
+    runnable = [test for test in tests if not test.lane.absent]
+    return runnable, len(tests) - len(runnable)
+
+
+def print_result(test, result, verbose):
+    print(f"{'FAIL' if result.failed else 'ok  '}  {test.name}: {summary(result)} "
+          f"({result.seconds:.1f} s, processor {result.processor_s:.1f} s)")
+    if result.failed or verbose:
+        lines = result.output.splitlines()
+        if len(lines) > SHOWN_OUTPUT_LINES and not verbose:
+            print(f"    ... {len(lines) - SHOWN_OUTPUT_LINES} lines before")
+            lines = lines[-SHOWN_OUTPUT_LINES:]
+        print("\n".join("    " + line for line in lines))
+    for reason in result.reasons:
+        print(f"    {reason}")
+    sys.stdout.flush()
+
+
+def print_times(done):
+    """Where the processor's time went: all lanes by folder, then the slowest tests."""
+    lanes, tests = {}, []
+    for test, result in done:
+        lane = f"{test.lane.name}:{test.folder}"
+        programs, seconds = lanes.get(lane, (0, 0.0))
+        lanes[lane] = programs + 1, seconds + result.processor_s
+        tests += [(seconds, f"{test.name}: {name}") for seconds, name in result.tests]
+    print(f"\nprocessor s  programs  lane ({sum(seconds for _, seconds in lanes.values()):.0f} s in all)")
+    for lane, (programs, seconds) in sorted(lanes.items(), key=lambda item: -item[1][1]):
+        print(f"{seconds:11.1f}  {programs:8}  {lane}")
+    print("\nprocessor s  slowest tests")
+    for seconds, name in sorted(tests, reverse=True)[:SHOWN_SLOW]:
+        print(f"{seconds:11.1f}  {name}")
+    print()
+
+
 def run_all(tests, jobs, verbose):
-    passed = failed = skipped = 0
-    runnable = []
-    for lane in dict.fromkeys(test.lane for test in tests):
-        of_lane = [test for test in tests if test.lane is lane]
-        if lane.absent:
-            skipped += len(of_lane)
-            print(f"skip  {lane.name}: {lane.absent}: {len(of_lane)} programs")
-        else:
-            runnable += of_lane
+    passed = failed = 0
+    runnable, skipped = split_runnable(tests)
     models = {}
     if any(test.needs_models for test in runnable):
         models = fetch_models()
@@ -331,31 +408,24 @@ def run_all(tests, jobs, verbose):
             runnable = [test for test in runnable if not test.needs_models]
             models = {}
     lock = threading.Lock()
-    validated = []
 
-    def run_one(test):
-        result = run_test(test, models)
+    def run_one(test, caches):
+        result = run_test(test, models, caches)
         with lock:
-            print(f"{'FAIL' if result.failed else 'ok  '}  {test.name}: {summary(result)} ({result.seconds:.1f} s)")
-            if result.failed or verbose:
-                lines = result.output.splitlines()
-                if len(lines) > SHOWN_OUTPUT_LINES and not verbose:
-                    print(f"    ... {len(lines) - SHOWN_OUTPUT_LINES} lines before")
-                    lines = lines[-SHOWN_OUTPUT_LINES:]
-                print("\n".join("    " + line for line in lines))
-            for reason in result.reasons:
-                print(f"    {reason}")
-            sys.stdout.flush()
-        if test.lane.validation:
-            validated.append(result.layer_active)
+            print_result(test, result, verbose)
         return result
 
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for result in pool.map(run_one, runnable):
-            passed, failed, skipped = passed + result.passed, failed + result.failed, skipped + result.skipped
+    with tempfile.TemporaryDirectory(prefix="sluice-shaders-") as caches, \
+            concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        results = list(pool.map(lambda test: run_one(test, caches), runnable))
+    done = list(zip(runnable, results))
+    for result in results:
+        passed, failed, skipped = passed + result.passed, failed + result.failed, skipped + result.skipped
+    validated = [result.layer_active for test, result in done if test.lane.validation]
     if validated and not any(validated):
         failed += 1
         print("FAIL  validation: the layer was loaded by no program, so nothing was validated")
+    print_times(done)
     return passed, failed, skipped
 
 

@@ -457,8 +457,10 @@ def run_with_a_full_disk():
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", cache], check=False,
                              stderr=subprocess.DEVNULL).returncode == 0
     try:
-        # Mesa's own cache maps a file there, and a full disk ends the process with SIGBUS.
-        full = {"XDG_CACHE_HOME": cache, "MESA_SHADER_CACHE_DISABLE": "true", "MESA_GLSL_CACHE_DISABLE": "true"}
+        full = {"XDG_CACHE_HOME": cache}
+        if not mounted or "MESA_SHADER_CACHE_DIR" not in os.environ:
+            # Mesa's own cache maps a file there, and a full disk ends the process with SIGBUS.
+            full |= {"MESA_SHADER_CACHE_DISABLE": "true", "MESA_GLSL_CACHE_DISABLE": "true"}
         if mounted:
             fill(cache)
             options = {}
