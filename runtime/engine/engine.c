@@ -4,6 +4,7 @@
 #include "hal/base/checked.h"
 #include "hal/base/clock.h"
 #include "hal/base/log.h"
+#include "shaders/matmul/gemm.h"
 #include "shaders/tuning.h"
 
 #include <stdio.h>
@@ -411,6 +412,14 @@ static sl_status start_stream(sl_engine *e, sl_diag *diag)
     return sl_stream_create(&options, &e->stream, diag);
 }
 
+/* What multiplies rows with rows. */
+static const char *unit_of(const sl_variant *gemm)
+{
+    if (sl_gemm_on_matrix_units(gemm))
+        return gemm->matrix ? "cooperative matrix" : "cooperative matrix of a workgroup";
+    return gemm->needs & SL_CAP_DOT_8 ? "integer dot product" : "f32 arithmetic";
+}
+
 /* The variant that large products run with, for people. */
 static void name_matmul_path(sl_engine *e)
 {
@@ -422,8 +431,8 @@ static void name_matmul_path(sl_engine *e)
     const sl_variant *v = sl_tuning_variant(sl_kernel_set_tuning(e->kernels), &of, &info->caps);
     const sl_variant *gemm = sl_variant_select(SL_K_gemm, e->limits.gemm_format, &info->caps);
     if (gemm)
-        snprintf(e->matmul_path, sizeof e->matmul_path, "%s rows, cooperative matrix%s",
-                 e->limits.gemm_format == SL_ROWS_S8 ? "int8" : "f16", gemm->matrix ? "" : " of a workgroup");
+        snprintf(e->matmul_path, sizeof e->matmul_path, "%s rows, %s",
+                 e->limits.gemm_format == SL_ROWS_S8 ? "int8" : "f16", unit_of(gemm));
     else if (sl_caps_have(&info->caps, SL_CAP_HOST_FN))
         snprintf(e->matmul_path, sizeof e->matmul_path, "host");
     else if (v && v->matrix)
