@@ -9,6 +9,16 @@ static uint64_t place(sl_range *range, uint64_t at, uint64_t elements, uint64_t 
     return sl_align_up(range->end, 256);
 }
 
+static bool groups_experts(const sl_model *model, const sl_device_caps *caps)
+{
+    static const sl_part parts[] = {SL_PART_GATE_EXPERTS, SL_PART_UP_EXPERTS, SL_PART_DOWN_EXPERTS};
+    for (uint32_t i = 0; model->arch->moe && i < SL_COUNTOF(parts); i++) {
+        const sl_model_tensor *t = sl_model_find(model, parts[i], 0);
+        if (!t || !sl_variant_select(SL_K_moe_matmul, (uint32_t)t->file->type, caps)) return false;
+    }
+    return model->arch->moe;
+}
+
 void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_device_caps *caps, bool on_cpus)
 {
     const sl_hparams *h = &model->h;
@@ -17,8 +27,9 @@ void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_de
     const bool rows_fit = h->n_embd % 32 == 0 && h->n_ff % 32 == 0 && h->n_expert_ff % 32 == 0 &&
                           h->n_heads * h->head_dim % 32 == 0;
     const bool cpu = sl_caps_have(caps, SL_CAP_SCALAR_LOADS) && !on_cpus;
-    if (rows_fit && !cpu && !sl_caps_have(caps, SL_CAP_HOST_FN))
-        sl_skinny_room(caps, &limits->few_partial_bytes, &limits->few_arrived);
+    const bool fits = rows_fit && !cpu && !sl_caps_have(caps, SL_CAP_HOST_FN);
+    if (fits) sl_skinny_room(caps, &limits->few_partial_bytes, &limits->few_arrived);
+    limits->experts_grouped = fits && groups_experts(model, caps);
     /* Measured on an H100 with Llama-3-8B Q4_K_M: 5.4 ms a step of 4 columns by mat-vecs, 7.7 of 8, and 5.5
      * of 9 to 16 by matrix units, whose kernel for this type takes weights from registers there. */
     const sl_model_tensor *q = sl_model_find(model, SL_PART_Q, 0);
@@ -54,15 +65,15 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     const bool gemm = limits->gemm_format != SL_ROWS_F32;
     /* An element takes 2 bytes at most, and so a row of 16 and more elements with its scale, too. */
     at = place(&w->operand, at, gemm ? t * SL_MAX(SL_MAX(q, h->n_embd), h->n_ff) : 0, 2);
-    at = place(&w->act, at, limits->few_arrived ? t * ff : gemm ? t * h->n_ff : 0, 2);
+    const bool halves = limits->few_arrived || limits->experts_grouped;
+    at = place(&w->act, at, halves ? t * ff : gemm ? t * h->n_ff : 0, 2);
     at = place(&w->decoded_even, at, limits->decoded_bytes[0], 1);
     at = place(&w->decoded_odd, at, limits->decoded_bytes[1], 1);
     at = place(&w->router, at, t * h->n_experts, 4);
     at = place(&w->route_ids, at, t * h->n_used, 4);
     at = place(&w->route_weights, at, t * h->n_used, 4);
     at = place(&w->expert_out, at, t * h->n_used * h->n_embd, 4);
-    const bool halves = limits->few_arrived != 0;
-    const uint64_t items = halves ? t * h->n_used : 0;
+    const uint64_t items = limits->experts_grouped ? t * h->n_used : 0;
     at = place(&w->moe_items, at, items, 4);
     at = place(&w->moe_tiles, at, items ? SL_MOE_TILES(h->n_experts, items, SL_MOE_TILE_MIN) : 0,
                sizeof(struct sl_moe_tile));

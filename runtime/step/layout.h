@@ -30,7 +30,8 @@ typedef struct sl_limits {
     /* Of products of few columns (sl_limits_few_columns); zeros where the device has none. */
     uint64_t few_partial_bytes;
     uint32_t few_arrived;
-    uint32_t few_from; /* columns from which they are used */
+    uint32_t few_from;    /* columns from which they are used */
+    bool experts_grouped; /* passes of many tokens sort them by expert (sl_limits_few_columns) */
 } sl_limits;
 
 /* Ranges in the workspace. [T] tokens, [O] outputs. f32 unless said otherwise. */
@@ -59,17 +60,17 @@ typedef struct sl_limits {
     X(expert_out)    /* [T][n_used][n_embd] */                                                               \
     X(moe_items)     /* [T * n_used] u32: items by expert (moe_group) */                                     \
     X(moe_tiles)     /* struct sl_moe_tile: and tiles of them */                                             \
-    X(halves)        /* f16: inputs of products of few columns that no kernel makes as such */               \
-    X(few_partial)   /* sums of parts of such products, of several that may run at once */                   \
-    X(few_arrived)   /* u32: parts that are there; zeros between products */                                 \
-    X(out_x)         /* [O][n_embd] rows that logits are wanted of */                                        \
-    X(out_h)         /* [O][n_embd] and their final norm */                                                  \
-    X(logits)        /* [O][n_vocab] */                                                                      \
-    X(topk_ids)      /* [O][SL_TOPK_MAX] u32 */                                                              \
-    X(topk_values)   /* [O][SL_TOPK_MAX] */                                                                  \
-    X(topk_lse)      /* [O] */                                                                               \
-    X(topk_scratch)  /* [O] SL_TOPK_SCRATCH_BYTES */                                                         \
-    X(next)          /* [O] u32: sampled tokens */
+    X(halves) /* f16: inputs of products of few columns, and of experts, that no kernel makes as such */     \
+    X(few_partial)  /* sums of parts of such products, of several that may run at once */                    \
+    X(few_arrived)  /* u32: parts that are there; zeros between products */                                  \
+    X(out_x)        /* [O][n_embd] rows that logits are wanted of */                                         \
+    X(out_h)        /* [O][n_embd] and their final norm */                                                   \
+    X(logits)       /* [O][n_vocab] */                                                                       \
+    X(topk_ids)     /* [O][SL_TOPK_MAX] u32 */                                                               \
+    X(topk_values)  /* [O][SL_TOPK_MAX] */                                                                   \
+    X(topk_lse)     /* [O] */                                                                                \
+    X(topk_scratch) /* [O] SL_TOPK_SCRATCH_BYTES */                                                          \
+    X(next)         /* [O] u32: sampled tokens */
 
 /* Ranges in the batch buffer. u32 unless said otherwise. */
 #define SL_BATCH_FIELDS(X)                                                                                   \
@@ -96,8 +97,9 @@ typedef struct sl_batch {
 #undef X
 } sl_batch;
 
-/* Sets the limits of products of few columns: what a device with matrix units needs for them. on_cpus: also
- * for a CPU behind Vulkan, which has faster ways. */
+/* Sets the limits of products of few columns, what a device with matrix units needs for them, and whether
+ * experts get the tokens of a pass in groups. on_cpus: also for a CPU behind Vulkan, which has faster ways.
+ */
 void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_device_caps *caps,
                            bool on_cpus);
 
