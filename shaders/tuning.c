@@ -90,6 +90,8 @@ static const struct {
     /* The number: rows that a workgroup makes. */
     [SL_K_matvec_fused] = {FUSED, 2, {4, 8, 16, 32, 64}},
     [SL_K_matvec_gated] = {FUSED, 2, {4, 8, 16, 32, 64}},
+    [SL_K_matvec_fused_f16] = {FUSED, 2, {4, 8, 16, 32, 64}},
+    [SL_K_matvec_gated_f16] = {FUSED, 2, {4, 8, 16, 32, 64}},
 #undef FUSED
 #define EXPERTS                                                                                              \
     {                                                                                                        \
@@ -97,6 +99,8 @@ static const struct {
     }
     [SL_K_moe_gated] = {EXPERTS, 2, {4, 8, 16, 32, 64}},
     [SL_K_moe_down] = {EXPERTS, 2, {4, 8, 16, 32, 64}},
+    [SL_K_moe_gated_f16] = {EXPERTS, 2, {4, 8, 16, 32, 64}},
+    [SL_K_moe_down_f16] = {EXPERTS, 2, {4, 8, 16, 32, 64}},
 #undef EXPERTS
     [SL_K_rms_norm] = {{PUSH(rms_norm, n), PUSH(rms_norm, rows)}, 1, {0}},
     [SL_K_act_mul] = {{PUSH(act_mul, n), PUSH(act_mul, rows)}, 1, {0}},

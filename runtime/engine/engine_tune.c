@@ -19,7 +19,9 @@ static void name_shapes(const sl_engine *e, char *out, size_t size)
     const sl_hparams *h = &e->model.h;
     snprintf(out, size, "%s %ux%u %u/%ux%u %ux%u %u%s", e->model.arch->name, h->n_embd, h->n_ff, h->n_heads,
              h->n_kv_heads, h->head_dim, h->n_experts, h->n_expert_ff, h->n_vocab,
-             e->q8_activations ? " q8" : "");
+             e->decode_rows == SL_ROWS_Q8           ? " q8"
+             : e->decode_rows == SL_ROWS_F16_SCALED ? " f16"
+                                                    : "");
 }
 
 static const char *rung_name(sl_product_rung rung)

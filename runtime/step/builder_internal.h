@@ -105,7 +105,7 @@ sl_status sl_emit_sampling(sl_builder *b);
  */
 bool sl_decode_fused(const sl_builder *b);
 /* Format (SL_ROWS_*) in which such a product with `t` reads rows from memory. */
-uint32_t sl_decode_row_format(const sl_model_tensor *t);
+uint32_t sl_decode_row_format(const sl_builder *b, const sl_model_tensor *t);
 /* Does the fused product multiply this matrix with so many rows? */
 bool sl_decode_takes(const sl_builder *b, const sl_model_tensor *t, uint32_t rows);
 sl_status sl_emit_decode_qkv(sl_builder *b);

@@ -116,7 +116,9 @@ typedef struct sl_layout {
     sl_limits limits;
     sl_workspace work;
     sl_batch batch;
-    bool fused_decode; /* few tokens: products fused with their surroundings, activations as int8 */
+    /* Few tokens: products fused with their surroundings, quantized weights times rows of SL_ROWS_Q8 or
+     * SL_ROWS_F16_SCALED; SL_ROWS_F32: not fused. */
+    uint32_t decode_rows;
     const uint64_t *block_addresses;   /* one a weight block of the plan */
     uint64_t ring_address;             /* device ring; 0: nothing is streamed */
     const sl_range *k_cache, *v_cache; /* one a layer */

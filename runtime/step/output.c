@@ -19,7 +19,8 @@ sl_status sl_emit_logits(sl_builder *b)
     };
     const sl_range none = {0, 0};
     const sl_model_tensor *out = sl_build_tensor(b, b->m->tied_output ? SL_PART_EMBED : SL_PART_OUTPUT);
-    const bool fused = b->l->fused_decode && !sl_build_few(b, rows) && sl_decode_takes(b, out, rows);
+    const bool fused =
+        b->l->decode_rows != SL_ROWS_F32 && !sl_build_few(b, rows) && sl_decode_takes(b, out, rows);
     sl_phase *p;
     sl_status st;
     if (fused && !b->shape->gather) return sl_emit_decode_logits(b, w->x, rows);

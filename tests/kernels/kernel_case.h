@@ -17,7 +17,8 @@ typedef enum sl_case_type {
     SL_CASE_F16,
     SL_CASE_Q8, /* activation rows (SL_ROWS_Q8) of row_elements, without gaps: compared as the floats they
                    stand for */
-    SL_CASE_S8, /* the same of a matrix of SL_ROWS_S8 */
+    SL_CASE_F16_SCALED, /* the same of SL_ROWS_F16_SCALED */
+    SL_CASE_S8,         /* the same of a matrix of SL_ROWS_S8 */
     SL_CASE_U32,
     SL_CASE_BYTES
 } sl_case_type;

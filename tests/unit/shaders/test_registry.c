@@ -46,7 +46,8 @@ static bool is_optional(sl_kernel_id kernel)
 {
     return kernel == SL_K_measure_matrix || /* measures what not every device has */
            kernel == SL_K_matvec_fused || kernel == SL_K_matvec_gated || kernel == SL_K_moe_gated ||
-           kernel == SL_K_moe_down ||                                                   /* then matvec */
+           kernel == SL_K_moe_down || kernel == SL_K_matvec_fused_f16 || kernel == SL_K_matvec_gated_f16 ||
+           kernel == SL_K_moe_gated_f16 || kernel == SL_K_moe_down_f16 ||               /* then matvec */
            kernel == SL_K_rotate || kernel == SL_K_gemm || kernel == SL_K_gemm_gated || /* then matmul */
            kernel == SL_K_matmul_skinny || kernel == SL_K_moe_matmul; /* then matmul, moe_matvec */
 }
