@@ -53,10 +53,14 @@ static void visit_shapes(visitor *v, const sl_layout *layout)
         visit_pass(v, layout, &shapes[i]);
 }
 
-/* Products of many tokens in two phases, where the device has what that takes. */
+/* Products of many tokens in two phases, experts in groups, where the device has what that takes. */
 static void use_gemm(const visitor *v, sl_paper_model *paper, bool int8)
 {
-    sl_gemm_choose(&paper->model, &sl_device_get_info(v->device)->caps, int8, &paper->layout.limits);
+    const sl_device_caps *caps = &sl_device_get_info(v->device)->caps;
+    sl_limits few = paper->layout.limits;
+    sl_gemm_choose(&paper->model, caps, int8, &paper->layout.limits);
+    sl_limits_few_columns(&few, &paper->model, caps, false);
+    paper->layout.limits.experts_grouped = few.experts_grouped;
     sl_workspace_lay_out(&paper->model, &paper->layout.limits, paper->layout.work.x.begin,
                          &paper->layout.work);
 }
