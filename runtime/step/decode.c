@@ -7,6 +7,8 @@
 #include "hal/base/checked.h"
 #include "shaders/tuning.h"
 
+#define SHARED_BESIDE_BYTES 1024u
+
 static bool float_weights(const sl_model_tensor *t)
 {
     return sl_weight_is_float((uint32_t)t->file->type);
@@ -40,9 +42,19 @@ static sl_kernel_id kernel_for(const sl_builder *b, sl_kernel_id kernel, const s
     }
 }
 
+/* The longest rows of floats that are kept in shared memory, with what else is there: more than the 32 KiB
+ * that every device has. */
+static bool fits_shared(const sl_builder *b, const sl_model_tensor *t, uint32_t rows)
+{
+    const uint64_t bytes = (uint64_t)t->n_k * sizeof(float) + SHARED_BESIDE_BYTES;
+    const bool staged = float_weights(t) && rows == 1 && t->n_k <= SL_FUSED_N_K_MAX / 2;
+    return !staged || bytes <= sl_kernel_set_caps(b->kernels)->max_shared_bytes;
+}
+
 bool sl_decode_takes(const sl_builder *b, const sl_model_tensor *t, uint32_t rows)
 {
     const uint32_t type = (uint32_t)t->file->type;
+    if (!fits_shared(b, t, rows)) return false;
     if (t->n_k % SL_ROWS_Q8_MULTIPLE) return false;
     return sl_tuning_product(sl_kernel_set_tuning(b->kernels), type, rows) == SL_K_matvec;
 }
