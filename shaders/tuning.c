@@ -21,8 +21,12 @@ static const struct {
 };
 
 #define VENDOR_QUALCOMM 0x5143u
-/* An invocation of Adreno has 192 registers: with more than five columns the sums of a product spill. */
-#define ADRENO_MATVEC_COLUMNS 4u
+/* An invocation of Adreno has 192 registers: with more than five columns the sums of a product spill, and
+ * with four of Q6_K, whose weights take most registers, in f16. */
+static uint32_t adreno_matvec_columns(uint32_t weight_type)
+{
+    return weight_type == SL_WEIGHT_Q6_K ? 2 : 4;
+}
 
 void sl_tuning_default(sl_tuning *tuning, const sl_device_info *device)
 {
@@ -34,7 +38,7 @@ void sl_tuning_default(sl_tuning *tuning, const sl_device_info *device)
         for (uint32_t i = 0; i < SL_RUNG_COUNT; i++)
             columns[i] = sl_variant_select(rungs[i].kernel, type, &device->caps) ? rungs[i].columns_max : 0;
         if (device->vendor_id == VENDOR_QUALCOMM)
-            columns[SL_RUNG_matvec] = SL_MIN(columns[SL_RUNG_matvec], ADRENO_MATVEC_COLUMNS);
+            columns[SL_RUNG_matvec] = SL_MIN(columns[SL_RUNG_matvec], adreno_matvec_columns(type));
     }
 }
 
