@@ -43,6 +43,10 @@ typedef uint64_t sl_addr;
  * |x| / 127 and int8 = round(x / d). A row has n + n / 4 bytes. n is a multiple of 32, and of
  * SL_ROWS_Q8_MULTIPLE where there are several rows, so that each begins at a multiple of 16 bytes.
  *
+ * SL_ROWS_F16_SCALED: n f16, those of each four in the order 0, 2, 1, 3, then n / 32 pairs of f32 (d, d * sum
+ * of the block's f16): of each block of 32, d = max |x| and f16 = x / d. A row has 2 n + n / 4 bytes; n as of
+ * Q8.
+ *
  * SL_ROWS_S8: m rows as a whole: m n int8, then m f32 d. Each row is first rotated: blocks of B elements are
  * multiplied by the Hadamard matrix of that size over sqrt(B), B = the largest power of two that divides n,
  * 256 at most; then d = max |x| / 127 of the row and int8 = round(x / d). Products of two rows stay what they
@@ -53,6 +57,7 @@ typedef uint64_t sl_addr;
 #define SL_ROWS_F16         1
 #define SL_ROWS_Q8          2
 #define SL_ROWS_S8          3
+#define SL_ROWS_F16_SCALED  4
 
 #define SL_ROTATION_MAX 256u
 
@@ -91,8 +96,8 @@ struct sl_push_embed {
 /* v = x[r][:] + before[r][:] (before may be 0); sum[r][:] = v where sum is given (it may be x or before);
  * y[r][:] = v / sqrt(mean(v^2) + eps) * weight[:] + after[r][:] (weight 0: ones; after 0: nothing).
  * before, sum: stride x_stride; after: f32, stride y_stride. y may be x where it is f32. The key is the
- * format of y (SL_ROWS_*), and format says it again for the C side; Q8 takes x at multiples of 16 bytes and
- * strides of
+ * format of y (SL_ROWS_*), and format says it again for the C side; Q8 and F16_SCALED take x at multiples of
+ * 16 bytes and strides of
  * 4. Source: Zhang & Sennrich 2019. */
 struct sl_push_rms_norm {
     sl_addr x, weight, before, sum, after, y;
@@ -115,9 +120,10 @@ struct sl_push_matmul {
  * weights are quantized, of F32 where they are floats; SL_INPUT_PLAIN: x is F32, and quantized first where
  * the weights are; SL_INPUT_NORM: the same after rms_norm with weights `norm` and eps. y is F32, or Q8
  * (matvec_gated, n_out and ROWS_GROUP multiples of 32). add has y's stride and may be y. Everything else is a
- * specialization constant (SL_FUSED_*). x_stride, y_stride: in elements. w, w2, x, norm at multiples of 16
- * bytes, row_bytes of 16 for types without blocks or with blocks of 144 bytes, else of 4; n_k a multiple of
- * 32 and of the block. */
+ * specialization constant (SL_FUSED_*). matvec_fused_f16 and matvec_gated_f16 are the same for quantized
+ * weights alone, with SL_ROWS_F16_SCALED in the place of Q8. x_stride, y_stride: in elements. w, w2, x, norm
+ * at multiples of 16 bytes, row_bytes of 16 for types without blocks or with blocks of 144 bytes, else of 4;
+ * n_k a multiple of 32 and of the block. */
 #define SL_INPUT_ROWS  0u
 #define SL_INPUT_PLAIN 1u
 #define SL_INPUT_NORM  2u
@@ -131,7 +137,7 @@ struct sl_push_matmul {
 #define SL_FUSED_COUNT      6u
 #define SL_FUSED_ROWS_MAX   256u
 #define SL_FUSED_N_K_MAX                                                                                     \
-    16384u /* of SL_INPUT_PLAIN and _NORM: x stands in shared memory; half of it for floats */
+    16384u /* of SL_INPUT_PLAIN and _NORM: x stands in shared memory; half of it for floats and f16 */
 struct sl_push_matvec_fused {
     sl_addr w, w2, x, norm, y, add;
     uint32_t n_out, x_stride, y_stride, row_bytes, weight_type;
@@ -259,7 +265,8 @@ struct sl_push_act_mul {
 };
 
 /* y[r][:] = x[r][:] (f32) in another format, the key, which format says again for the C side: SL_ROWS_F16,
- * SL_ROWS_Q8. n is a multiple of 32, x and y stand at multiples of 16 bytes, strides are multiples of 4. */
+ * SL_ROWS_Q8, SL_ROWS_F16_SCALED. n is a multiple of 32, x and y stand at multiples of 16 bytes, strides are
+ * multiples of 4. */
 struct sl_push_convert_rows {
     sl_addr x, y;
     uint32_t n, rows, x_stride, y_stride, format;
@@ -350,7 +357,8 @@ struct sl_push_moe_matvec {
     uint32_t n_out, n_k, n_used, n_tokens, n_experts, x_stride, x_per_slot, row_bytes, weight_type;
 };
 
-/* The experts of a decode step; inputs, constants and alignments as of matvec_fused, with one column.
+/* The experts of a decode step; inputs, constants and alignments as of matvec_fused, with one column; of
+ * moe_gated_f16 and moe_down_f16, as of matvec_fused_f16.
  *   moe_gated: y[t][s][r] = act(w[ids[t][s]][r] . x'[t]) * (w2[ids[t][s]][r] . x'[t]); y F32 or Q8, rows
  * [t][s] contiguous. moe_down:  y[t][r] = add[t][r] + sum_s weights[t][s] * (w[ids[t][s]][r] . x[t][s]);
  * SL_FUSED_N_K is n_used * n_k, SL_FUSED_N_K_MAX at most (half of it for floats); x as of SL_INPUT_ROWS, rows

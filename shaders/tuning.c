@@ -20,13 +20,18 @@ const sl_product_kernel sl_products[SL_RUNG_COUNT] = {
 };
 
 #define VENDOR_QUALCOMM 0x5143u
-/* An invocation of Adreno has 192 registers: with more than five columns the sums of a product spill. */
-#define ADRENO_MATVEC_COLUMNS 4u
 /* Measured on an H100 with Llama-3-8B Q4_K_M: 5.4 ms a step of 4 columns by mat-vecs, 7.7 of 8, and 5.5 of 9
  * to 16 by matrix units where these take weights from registers. */
 #define REGISTERS_MATVEC_COLUMNS 4u
 /* Of more columns decoding the weights first pays, where it can be done: the plain kernel has none beyond. */
 #define MATMUL_COLUMNS_BESIDE_GEMM 64u
+
+/* An invocation of Adreno has 192 registers: with more than five columns the sums of a product spill, and
+ * with four of Q6_K, whose weights take most registers, in f16. */
+static uint32_t adreno_matvec_columns(uint32_t weight_type)
+{
+    return weight_type == SL_WEIGHT_Q6_K ? 2 : 4;
+}
 
 static bool has_rung(const sl_device_caps *caps, sl_product_rung rung, uint32_t type)
 {
@@ -44,7 +49,7 @@ static uint32_t usual_columns(const sl_device_info *device, sl_product_rung rung
     if (rung == SL_RUNG_matvec) {
         const bool registers =
             skinny && skinny->needs & SL_CAP_MATRIX_FRAGMENTS && !sl_caps_have(&device->caps, SL_CAP_HOST_FN);
-        if (device->vendor_id == VENDOR_QUALCOMM) return ADRENO_MATVEC_COLUMNS;
+        if (device->vendor_id == VENDOR_QUALCOMM) return adreno_matvec_columns(type);
         return registers ? REGISTERS_MATVEC_COLUMNS : sl_products[rung].columns_usual;
     }
     /* A CPU has faster ways than its driver's matrices. */
@@ -129,6 +134,8 @@ static const struct {
     /* The number: rows that a workgroup makes. */
     [SL_K_matvec_fused] = {FUSED, 2, {4, 8, 16, 32, 64}},
     [SL_K_matvec_gated] = {FUSED, 2, {4, 8, 16, 32, 64}},
+    [SL_K_matvec_fused_f16] = {FUSED, 2, {4, 8, 16, 32, 64}},
+    [SL_K_matvec_gated_f16] = {FUSED, 2, {4, 8, 16, 32, 64}},
 #undef FUSED
 #define EXPERTS                                                                                              \
     {                                                                                                        \
@@ -136,6 +143,8 @@ static const struct {
     }
     [SL_K_moe_gated] = {EXPERTS, 2, {4, 8, 16, 32, 64}},
     [SL_K_moe_down] = {EXPERTS, 2, {4, 8, 16, 32, 64}},
+    [SL_K_moe_gated_f16] = {EXPERTS, 2, {4, 8, 16, 32, 64}},
+    [SL_K_moe_down_f16] = {EXPERTS, 2, {4, 8, 16, 32, 64}},
 #undef EXPERTS
     [SL_K_rms_norm] = {{PUSH(rms_norm, n), PUSH(rms_norm, rows)}, 1, {0}},
     [SL_K_act_mul] = {{PUSH(act_mul, n), PUSH(act_mul, rows)}, 1, {0}},

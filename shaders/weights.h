@@ -6,13 +6,16 @@
 #define SL_WEIGHT_TYPES(X)                                                                                   \
     X(F32, f32, 0, 1, 4)                                                                                     \
     X(F16, f16, 1, 1, 2)                                                                                     \
+    SL_QUANTIZED_TYPES(X)                                                                                    \
+    X(BF16, bf16, 30, 1, 2)
+
+#define SL_QUANTIZED_TYPES(X)                                                                                \
     X(Q4_0, q4_0, 2, 32, 18)                                                                                 \
     X(Q4_1, q4_1, 3, 32, 20)                                                                                 \
     X(Q5_0, q5_0, 6, 32, 22)                                                                                 \
     X(Q8_0, q8_0, 8, 32, 34)                                                                                 \
     X(Q4_K, q4_k, 12, 256, 144)                                                                              \
-    X(Q6_K, q6_k, 14, 256, 210)                                                                              \
-    X(BF16, bf16, 30, 1, 2)
+    X(Q6_K, q6_k, 14, 256, 210)
 
 #if !defined SL_GLSL && !defined SL_LIST_ONLY
 #include <stdbool.h>

@@ -4,6 +4,7 @@
 #include "hal/base/checked.h"
 #include "hal/base/clock.h"
 #include "hal/base/log.h"
+#include "shaders/matmul/gemm.h"
 #include "shaders/tuning.h"
 
 #include <stdio.h>
@@ -121,23 +122,50 @@ static sl_status open_device(sl_engine *e, sl_diag *diag)
     return sl_semaphore_create(e->device, 0, &e->done, diag);
 }
 
+/* Rows that products of decode steps can read, by their names. */
+static const struct {
+    const char *name;
+    uint32_t rows;
+    sl_kernel_id kernel; /* that multiplies with them */
+} activations[] = {
+    {"f32", SL_ROWS_F32, SL_K_matvec},
+    {"q8", SL_ROWS_Q8, SL_K_matvec_fused},
+    {"f16", SL_ROWS_F16_SCALED, SL_K_matvec_fused_f16},
+};
+
+static const char *activations_name(uint32_t rows)
+{
+    for (size_t i = 1; i < SL_COUNTOF(activations); i++)
+        if (activations[i].rows == rows) return activations[i].name;
+    return activations[0].name;
+}
+
+/* What is fastest: int8 where the device accelerates its products, else f16 where it has that. A CPU is
+ * faster with f32. */
+static uint32_t best_activations(const sl_device_caps *caps)
+{
+    if (sl_caps_have(caps, SL_CAP_HOST_FN) || sl_caps_have(caps, SL_CAP_SCALAR_LOADS)) return SL_ROWS_F32;
+    if (sl_caps_have(caps, SL_CAP_DOT_8_FAST)) return SL_ROWS_Q8;
+    return sl_variant_select(SL_K_matvec_fused_f16, SL_WEIGHT_Q4_K, caps) ? SL_ROWS_F16_SCALED : SL_ROWS_F32;
+}
+
 static sl_status choose_activations(sl_engine *e, sl_diag *diag)
 {
     const char *wanted = e->options.activations ? e->options.activations : "auto";
     const sl_device_caps *caps = &sl_device_get_info(e->device)->caps;
-    const bool able =
-        sl_variant_select(SL_K_matvec_fused, SL_WEIGHT_Q4_K, caps) && !sl_caps_have(caps, SL_CAP_HOST_FN);
-    if (!strcmp(wanted, "auto"))
-        e->q8_activations =
-            able && sl_caps_have(caps, SL_CAP_DOT_8_FAST) && !sl_caps_have(caps, SL_CAP_SCALAR_LOADS);
-    else if (!strcmp(wanted, "q8"))
-        e->q8_activations = true;
-    else if (strcmp(wanted, "f32"))
-        return sl_fail(diag, SL_ERR_ARGUMENT, "activations \"%s\": there are auto, q8, f32", wanted);
-    if (e->q8_activations && !able)
-        return sl_fail(diag, SL_ERR_UNSUPPORTED, "activations \"q8\": %s has no kernels for them",
-                       e->selector);
-    return SL_OK;
+    e->decode_rows = best_activations(caps);
+    if (!strcmp(wanted, "auto")) return SL_OK;
+    for (size_t i = 0; i < SL_COUNTOF(activations); i++) {
+        if (strcmp(wanted, activations[i].name) != 0) continue;
+        const bool fused = activations[i].rows != SL_ROWS_F32;
+        if (fused && (sl_caps_have(caps, SL_CAP_HOST_FN) ||
+                      !sl_variant_select(activations[i].kernel, SL_WEIGHT_Q4_K, caps)))
+            return sl_fail(diag, SL_ERR_UNSUPPORTED, "activations \"%s\": %s has no kernels for them", wanted,
+                           e->selector);
+        e->decode_rows = activations[i].rows;
+        return SL_OK;
+    }
+    return sl_fail(diag, SL_ERR_ARGUMENT, "activations \"%s\": there are auto, q8, f16, f32", wanted);
 }
 
 static uint64_t available_host_bytes(void)
@@ -219,7 +247,7 @@ static void choose_gemm(sl_engine *e)
         sl_gemm_set(&e->model, caps, sl_engine_hooks.gemm_format, &e->limits);
         return;
     }
-    sl_gemm_choose(&e->model, caps, e->q8_activations, &with);
+    sl_gemm_choose(&e->model, caps, e->decode_rows == SL_ROWS_Q8, &with);
     const uint64_t budget = device_budget(e);
     const uint64_t bytes = e->model.bytes + sl_workspace_lay_out(&e->model, &with, 0, &unused) +
                            sl_kv_bytes(&e->model.h, e->kv_type, with.sessions, e->options.context_tokens);
@@ -367,7 +395,7 @@ static void lay_out(sl_engine *e)
         .model = &e->model,
         .plan = &e->plan,
         .limits = e->limits,
-        .fused_decode = e->q8_activations,
+        .decode_rows = e->decode_rows,
         .block_addresses = e->block_addresses,
         .ring_address = e->ring ? sl_buffer_address(e->ring) : 0,
         .k_cache = e->kv.k,
@@ -423,6 +451,14 @@ static sl_status start_stream(sl_engine *e, sl_diag *diag)
     return sl_stream_create(&options, &e->stream, diag);
 }
 
+/* What multiplies rows with rows. */
+static const char *unit_of(const sl_variant *gemm)
+{
+    if (sl_gemm_on_matrix_units(gemm))
+        return gemm->matrix ? "cooperative matrix" : "cooperative matrix of a workgroup";
+    return gemm->needs & SL_CAP_DOT_8 ? "integer dot product" : "f32 arithmetic";
+}
+
 /* The variant that large products run with, for people. */
 static void name_matmul_path(sl_engine *e)
 {
@@ -434,8 +470,8 @@ static void name_matmul_path(sl_engine *e)
     const sl_variant *v = sl_tuning_variant(sl_kernel_set_tuning(e->kernels), &of, &info->caps);
     const sl_variant *gemm = sl_variant_select(SL_K_gemm, e->limits.gemm_format, &info->caps);
     if (gemm)
-        snprintf(e->matmul_path, sizeof e->matmul_path, "%s rows, cooperative matrix%s",
-                 e->limits.gemm_format == SL_ROWS_S8 ? "int8" : "f16", gemm->matrix ? "" : " of a workgroup");
+        snprintf(e->matmul_path, sizeof e->matmul_path, "%s rows, %s",
+                 e->limits.gemm_format == SL_ROWS_S8 ? "int8" : "f16", unit_of(gemm));
     else if (sl_caps_have(&info->caps, SL_CAP_HOST_FN))
         snprintf(e->matmul_path, sizeof e->matmul_path, "host");
     else if (v && v->matrix)
@@ -556,7 +592,7 @@ void sl_engine_get_info(const sl_engine *e, sl_engine_info *out)
         .ring_bytes = e->plan.device_ring_bytes,
         .weights_path = e->stream ? "streamed" : "resident",
         .matmul_path = e->matmul_path,
-        .activations = e->q8_activations ? "q8" : "f32",
+        .activations = activations_name(e->decode_rows),
         .tuned = e->tuned == SL_TUNED_FULL    ? "full"
                  : e->tuned == SL_TUNED_QUICK ? "quick"
                                               : "no",

@@ -142,7 +142,7 @@ struct sl_engine {
     bool stream_stopped; /* a pass failed: restart the stream before the next */
     uint64_t next_stage; /* number of the first stage of the next pass */
     bool host_embeddings;
-    bool q8_activations;    /* decode steps: fused products, int8 activations */
+    uint32_t decode_rows;   /* as in sl_layout */
     uint8_t *embedding_row; /* one row as in the file */
 
     sl_semaphore *done; /* raised by each submission of a pass, in order */

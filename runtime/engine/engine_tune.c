@@ -20,10 +20,12 @@ static void name_shapes(const sl_engine *e, char *out, size_t size)
     const sl_hparams *h = &e->model.h;
     static const char *const gemms[] = {
         [SL_ROWS_F32] = "", [SL_ROWS_F16] = " f16 rows", [SL_ROWS_S8] = " int8 rows"};
+    static const char *const decoded[] = {
+        [SL_ROWS_F32] = "", [SL_ROWS_Q8] = " q8", [SL_ROWS_F16_SCALED] = " f16"};
     const bool kv_f16 = e->kv_type == SL_KV_F16;
     snprintf(out, size, "%s %ux%u %u/%ux%u %ux%u %u%s%s%s%s", e->model.arch->name, h->n_embd, h->n_ff,
              h->n_heads, h->n_kv_heads, h->head_dim, h->n_experts, h->n_expert_ff, h->n_vocab,
-             e->q8_activations ? " q8" : "", gemms[e->limits.gemm_format], kv_f16 ? "" : " kv ",
+             decoded[e->decode_rows], gemms[e->limits.gemm_format], kv_f16 ? "" : " kv ",
              kv_f16 ? "" : sl_kv_type_name(e->kv_type));
 }
 

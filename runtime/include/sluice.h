@@ -73,9 +73,9 @@ typedef struct sl_engine_options {
                               is fast and its memory large; at most 65535 */
     uint32_t max_outputs;  /* most rows of logits computed at once; 0: max_sessions; at most 4096 */
     const char *io_engine; /* "auto" (NULL), "io_uring", "threads" */
-    const char
-        *activations; /* "q8" (8-bit integers, where the device accelerates their products; in large products
-                         the weights, too), "f32", "auto" (NULL): what is fastest on the device */
+    const char *activations; /* of decode steps: "q8" (8-bit integers, where the device accelerates their
+                                products; in large products the weights, too), "f16" (with a scale for each 32
+                                of them), "f32", "auto" (NULL): what is fastest on the device */
     const char *kv_type; /* of keys and values in the cache: "f16" (NULL), "q8_0", "q4_0": half and a quarter
                             of the memory, at some loss of accuracy */
     const char *cache_dir;   /* pipeline caches; NULL: the user's cache directory; "": none */
@@ -104,9 +104,9 @@ typedef struct sl_engine_info {
     uint64_t kv_token_bytes;                 /* of the KV cache, that one token takes */
     uint64_t kv_bytes, scratch_bytes, ring_bytes;
     const char *weights_path; /* "resident" or "streamed" */
-    const char *matmul_path;  /* large products: "int8 rows, cooperative matrix of a workgroup", "plain",
-                                 "host", ... */
-    const char *activations;  /* "q8" or "f32": what products of a decode step read */
+    const char *matmul_path;  /* large products: "int8 rows, cooperative matrix of a workgroup", "int8 rows,
+                                 integer dot product", "plain", "host", ... */
+    const char *activations;  /* "q8", "f16" or "f32": what products of a decode step read */
     const char *tuned;      /* "full", "quick" (steps of one token, whole batches), "no": defaults are used */
     uint32_t tuned_choices; /* kernels and shapes whose variant was measured here or comes from the cache */
     const char *switch_points; /* "Q4_K: matvec up to 8 columns, then matmul" */

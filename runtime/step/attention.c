@@ -184,9 +184,10 @@ sl_status sl_emit_turns(sl_builder *b)
 
 uint32_t sl_attention_format(const sl_builder *b)
 {
-    const bool blocks = b->h->head_dim % 32 == 0; /* of Q8: within a head */
+    /* Blocks of Q8 lie within a head; those of f16 the kernel cannot make everywhere it runs. */
+    const bool blocks = b->h->head_dim % 32 == 0 && b->l->decode_rows == SL_ROWS_Q8;
     return in_one_step(b) && sl_decode_fused(b, SL_HALF_ATTENTION) && blocks
-               ? sl_decode_row_format(sl_build_tensor(b, SL_PART_O))
+               ? sl_decode_row_format(b, sl_build_tensor(b, SL_PART_O))
                : SL_ROWS_F32;
 }
 

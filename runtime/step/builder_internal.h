@@ -115,8 +115,10 @@ sl_status sl_emit_logits(sl_builder *b);
 sl_status sl_emit_greedy(sl_builder *b);
 sl_status sl_emit_sampling(sl_builder *b);
 
-/* Format (SL_ROWS_*) in which a fused a product with `t` reads rows from memory. */
-uint32_t sl_decode_row_format(const sl_model_tensor *t);
+/* Format (SL_ROWS_*) in which a fused product with `t` reads rows from memory. */
+uint32_t sl_decode_row_format(const sl_builder *b, const sl_model_tensor *t);
+/* Can the fused product multiply `rows` rows with this matrix, whatever is fastest? */
+bool sl_decode_fits(const sl_builder *b, const sl_model_tensor *t, uint32_t rows);
 /* Does the fused product multiply this matrix with so many rows? */
 bool sl_decode_takes(const sl_builder *b, const sl_model_tensor *t, uint32_t rows);
 sl_status sl_emit_decode_qkv(sl_builder *b);

@@ -7,20 +7,54 @@
 #include "hal/base/checked.h"
 #include "shaders/tuning.h"
 
+#define SHARED_BESIDE_BYTES 1024u
+
 static bool float_weights(const sl_model_tensor *t)
 {
     return sl_weight_is_float((uint32_t)t->file->type);
 }
 
 /* Rows of x as the product with `t` reads them from memory. */
-uint32_t sl_decode_row_format(const sl_model_tensor *t)
+uint32_t sl_decode_row_format(const sl_builder *b, const sl_model_tensor *t)
 {
-    return float_weights(t) ? SL_ROWS_F32 : SL_ROWS_Q8;
+    return float_weights(t) ? SL_ROWS_F32 : b->l->decode_rows;
+}
+
+/* Elements that a workgroup's shared memory holds of an input of `t`. */
+static uint32_t staged_max(const sl_builder *b, const sl_model_tensor *t)
+{
+    return sl_decode_row_format(b, t) == SL_ROWS_Q8 ? SL_FUSED_N_K_MAX : SL_FUSED_N_K_MAX / 2;
+}
+
+/* `kernel`, or what multiplies weights like those of `t` with f16 in its place. */
+static sl_kernel_id kernel_for(const sl_builder *b, sl_kernel_id kernel, const sl_model_tensor *t)
+{
+    if (sl_decode_row_format(b, t) != SL_ROWS_F16_SCALED) return kernel;
+    switch (kernel) {
+    case SL_K_matvec_fused:
+        return SL_K_matvec_fused_f16;
+    case SL_K_matvec_gated:
+        return SL_K_matvec_gated_f16;
+    case SL_K_moe_gated:
+        return SL_K_moe_gated_f16;
+    default:
+        return SL_K_moe_down_f16;
+    }
+}
+
+/* The longest rows of floats that are kept in shared memory take, with what else is there, more than the 32
+ * KiB that every device has. */
+bool sl_decode_fits(const sl_builder *b, const sl_model_tensor *t, uint32_t rows)
+{
+    const uint64_t bytes = (uint64_t)t->n_k * sizeof(float) + SHARED_BESIDE_BYTES;
+    const bool staged = float_weights(t) && rows == 1 && t->n_k <= SL_FUSED_N_K_MAX / 2;
+    if (t->n_k % SL_ROWS_Q8_MULTIPLE) return false;
+    return !staged || bytes <= sl_kernel_set_caps(b->kernels)->max_shared_bytes;
 }
 
 bool sl_decode_takes(const sl_builder *b, const sl_model_tensor *t, uint32_t rows)
 {
-    return t->n_k % SL_ROWS_Q8_MULTIPLE == 0 && sl_build_rung(b, t, rows) == SL_RUNG_matvec;
+    return sl_decode_fits(b, t, rows) && sl_build_rung(b, t, rows) == SL_RUNG_matvec;
 }
 
 /* ---- inputs ---- */
@@ -37,10 +71,10 @@ typedef struct operand {
 static sl_status prepare(sl_builder *b, const char *label, const operand *from, const sl_model_tensor *t,
                          uint32_t rows, sl_range scratch, operand *out)
 {
-    const uint32_t format = sl_decode_row_format(t);
+    const uint32_t format = sl_decode_row_format(b, t);
     *out = *from;
     if (from->input == SL_INPUT_ROWS) return SL_OK;
-    if (rows == 1 && t->n_k <= (float_weights(t) ? SL_FUSED_N_K_MAX / 2 : SL_FUSED_N_K_MAX)) return SL_OK;
+    if (rows == 1 && t->n_k <= staged_max(b, t)) return SL_OK;
     *out = (operand){.x = scratch, .input = SL_INPUT_ROWS};
     if (!from->norm && format == SL_ROWS_F32) {
         out->x = from->x;
@@ -54,7 +88,7 @@ static sl_status prepare(sl_builder *b, const char *label, const operand *from, 
 /* ---- products ---- */
 
 /* Rows of weights that a workgroup makes: enough to pay for its copy of the input, few enough to spread over
- * a wide device. Q8 output comes in blocks of 32. */
+ * a wide device. Rows in blocks come in blocks of 32. */
 static uint32_t rows_group(const sl_builder *b, sl_kernel_id kernel, const sl_model_tensor *t, uint64_t n_out,
                            bool blocks, const void *push, const uint32_t *spec)
 {
@@ -97,8 +131,8 @@ static sl_status emit_part(sl_builder *b, const fused_product *o, uint64_t w, ui
         [SL_FUSED_COLUMNS] = o->rows,     [SL_FUSED_INPUT] = o->in->input, [SL_FUSED_OUTPUT] = o->format,
         [SL_FUSED_ACT] = sl_build_act(b), [SL_FUSED_N_K] = t->n_k,
     };
-    const sl_kernel_id kernel = o->w2 ? SL_K_matvec_gated : SL_K_matvec_fused;
-    spec[SL_FUSED_ROWS_GROUP] = rows_group(b, kernel, t, count, o->format == SL_ROWS_Q8, &push, spec);
+    const sl_kernel_id kernel = kernel_for(b, o->w2 ? SL_K_matvec_gated : SL_K_matvec_fused, t);
+    spec[SL_FUSED_ROWS_GROUP] = rows_group(b, kernel, t, count, o->format != SL_ROWS_F32, &push, spec);
     sl_phase *p;
     sl_status st = sl_build_phase(b, o->label, kernel, (uint32_t)t->file->type, spec, SL_FUSED_COUNT, &push,
                                   sizeof push, &p);
@@ -189,7 +223,7 @@ sl_status sl_emit_decode_dense(sl_builder *b)
     const sl_model_tensor *gate = sl_build_tensor(b, SL_PART_GATE), *up = sl_build_tensor(b, SL_PART_UP);
     const sl_model_tensor *down = sl_build_tensor(b, SL_PART_DOWN);
     const operand x = {w->x, SL_INPUT_NORM, sl_build_tensor(b, SL_PART_FFN_NORM)};
-    const uint32_t format = sl_decode_row_format(down);
+    const uint32_t format = sl_decode_row_format(b, down);
     operand in, inner = {w->gate, SL_INPUT_ROWS, NULL};
     sl_status st;
     if (gated(b, gate, up)) {
@@ -218,17 +252,16 @@ static bool experts_fused(const sl_builder *b)
     const sl_model_tensor *gate = sl_build_tensor(b, SL_PART_GATE_EXPERTS),
                           *up = sl_build_tensor(b, SL_PART_UP_EXPERTS);
     const sl_model_tensor *down = sl_build_tensor(b, SL_PART_DOWN_EXPERTS);
-    const uint32_t most = float_weights(down) ? SL_FUSED_N_K_MAX / 2 : SL_FUSED_N_K_MAX;
     return gated(b, gate, up) && sl_build_place_of(b, down)->home == SL_HOME_DEVICE &&
            gate->n_k % SL_ROWS_Q8_MULTIPLE == 0 && down->n_k % SL_ROWS_Q8_MULTIPLE == 0 &&
-           b->h->n_used * down->n_k <= most;
+           b->h->n_used * down->n_k <= staged_max(b, down);
 }
 
-static sl_status emit_experts(sl_builder *b, const char *label, sl_kernel_id kernel, const sl_model_tensor *t,
+static sl_status emit_experts(sl_builder *b, const char *label, const sl_model_tensor *t,
                               const sl_model_tensor *t2, const operand *in, sl_range y, uint32_t format)
 {
     const sl_workspace *w = &b->l->work;
-    const bool down = kernel == SL_K_moe_down;
+    const bool down = !t2;
     const uint32_t n_tokens = b->shape->n_tokens, n_used = b->h->n_used;
     const struct sl_push_moe_fused push = {
         .w = sl_build_resident(b, t),
@@ -257,6 +290,7 @@ static sl_status emit_experts(sl_builder *b, const char *label, sl_kernel_id ker
         [SL_FUSED_ACT] = sl_build_act(b),
         [SL_FUSED_N_K] = down ? n_used * t->n_k : t->n_k,
     };
+    const sl_kernel_id kernel = kernel_for(b, down ? SL_K_moe_down : SL_K_moe_gated, t);
     spec[SL_FUSED_ROWS_GROUP] = rows_group(b, kernel, t, t->n_out, !down, &push, spec);
     sl_phase *p;
     sl_status st = sl_build_phase(b, label, kernel, (uint32_t)t->file->type, spec, SL_FUSED_COUNT, &push,
@@ -287,24 +321,23 @@ sl_status sl_emit_decode_moe(sl_builder *b)
     const operand inner = {w->gate, SL_INPUT_ROWS, NULL};
     operand in;
     sl_status st;
-    /* The router reads rows of floats, the experts of int8: where both are prepared, in places of their own.
+    /* The router reads rows of floats, the experts of blocks: where both are prepared, in places of their
+     * own.
      */
     SL_TRY(prepare(b, "router_norm", &x, router, rows, w->h, &in));
     SL_TRY(emit_fused(
         b, &(fused_product){"moe_router", router, NULL, &in, w->router, rows, SL_ROWS_F32, false}));
     SL_TRY(sl_emit_route(b));
     SL_TRY(prepare(b, "ffn_norm", &x, gate, rows, w->up, &in));
-    SL_TRY(
-        emit_experts(b, "moe_gate_up", SL_K_moe_gated, gate, up, &in, w->gate, sl_decode_row_format(down)));
-    SL_TRY(emit_experts(b, "moe_down", SL_K_moe_down, down, NULL, &inner, sl_build_half_block_target(b),
-                        SL_ROWS_F32));
+    SL_TRY(emit_experts(b, "moe_gate_up", gate, up, &in, w->gate, sl_decode_row_format(b, down)));
+    SL_TRY(emit_experts(b, "moe_down", down, NULL, &inner, sl_build_half_block_target(b), SL_ROWS_F32));
 cleanup:
     return st;
 }
 
 bool sl_decode_experts_fused(const sl_builder *b)
 {
-    return b->l->fused_decode && b->shape->n_tokens <= SL_MATVEC_COLUMNS_MAX && experts_fused(b) &&
+    return b->l->decode_rows != SL_ROWS_F32 && b->shape->n_tokens <= SL_MATVEC_COLUMNS_MAX && experts_fused(b) &&
            sl_decode_takes(b, sl_build_tensor(b, SL_PART_ROUTER), b->shape->n_tokens);
 }
 

@@ -67,13 +67,23 @@ bool sl_gemm_set(const sl_model *model, const sl_device_caps *caps, uint32_t for
     return true;
 }
 
+/* int8 rows halve what is read and double what is multiplied at once, if not in a few steps of emulation; but
+ * f16 on matrix units is faster than int8 without. */
+static bool int8_is_faster(const sl_device_caps *caps)
+{
+    const sl_variant *s8 = sl_variant_select(SL_K_gemm, SL_ROWS_S8, caps),
+                     *f16 = sl_variant_select(SL_K_gemm, SL_ROWS_F16, caps);
+    if (!s8 || sl_gemm_on_matrix_units(s8)) return s8;
+    return sl_caps_have(caps, SL_CAP_DOT_8_FAST) && !(f16 && sl_gemm_on_matrix_units(f16));
+}
+
 void sl_gemm_choose(const sl_model *model, const sl_device_caps *caps, bool int8, sl_limits *limits)
 {
     limits->gemm_format = SL_ROWS_F32;
     limits->decoded_bytes[0] = limits->decoded_bytes[1] = 0;
     /* The cpu driver multiplies with the blocks of the file; a CPU behind Vulkan is slower with matrices. */
     if (sl_caps_have(caps, SL_CAP_HOST_FN) || sl_caps_have(caps, SL_CAP_SCALAR_LOADS)) return;
-    if (int8 && sl_gemm_set(model, caps, SL_ROWS_S8, limits)) return;
+    if (int8 && int8_is_faster(caps) && sl_gemm_set(model, caps, SL_ROWS_S8, limits)) return;
     sl_gemm_set(model, caps, SL_ROWS_F16, limits);
 }
 
@@ -317,6 +327,16 @@ static sl_status emit_gated_kernel(sl_builder *b, const sl_model_tensor *gate, c
     return SL_OK;
 }
 
+/* Whether gate and up are one kernel: not where only separate products run on matrix units. */
+static bool gated_in_one(const sl_builder *b)
+{
+    const sl_device_caps *caps = sl_kernel_set_caps(b->kernels);
+    const uint32_t format = b->l->limits.gemm_format;
+    const sl_variant *gated = sl_variant_select(SL_K_gemm_gated, format, caps);
+    return gated && (sl_gemm_on_matrix_units(gated) ||
+                     !sl_gemm_on_matrix_units(sl_variant_select(SL_K_gemm, format, caps)));
+}
+
 sl_status sl_emit_gemm_gated(sl_builder *b, sl_range h, uint32_t h_format)
 {
     const sl_workspace *w = &b->l->work;
@@ -326,7 +346,7 @@ sl_status sl_emit_gemm_gated(sl_builder *b, sl_range h, uint32_t h_format)
     sl_status st;
     SL_TRY(emit_decode_group(b, b->layer, GROUP_OF_FF));
     SL_TRY(emit_operand(b, h, h_format, gate->n_k, &x));
-    if (sl_variant_select(SL_K_gemm_gated, b->l->limits.gemm_format, sl_kernel_set_caps(b->kernels))) {
+    if (gated_in_one(b)) {
         SL_TRY(emit_gated_kernel(b, gate, up, x));
     } else {
         SL_TRY(emit_gemm(b, &(sl_product){"ffn_gate", gate, x, w->gate, t, false}, x));

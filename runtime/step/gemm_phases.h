@@ -7,8 +7,9 @@
 #include "runtime/step/layout.h"
 
 /* Fills in limits->gemm_format and limits->decoded_bytes with what the device does best: S8 (only if int8 is
- * true) or F16 rows where it has matrix units, SL_ROWS_F32 and 0 bytes where it has none, or the model has a
- * matrix that does not fit the kernels. Whether there is memory for it is for the caller to decide. */
+ * true, and where matrix units or a fast dot product take it) or F16 rows; SL_ROWS_F32 and 0 bytes on a CPU,
+ * and where the model has a matrix that does not fit the kernels. Whether there is memory for it is for the
+ * caller to decide. */
 void sl_gemm_choose(const sl_model *model, const sl_device_caps *caps, bool int8, sl_limits *limits);
 
 /* The same for one format, whatever the device prefers; false when it has no kernels for it. */

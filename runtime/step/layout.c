@@ -21,6 +21,16 @@ static uint32_t half_columns(const sl_device_caps *caps)
     return most;
 }
 
+static bool groups_experts(const sl_model *model, const sl_device_caps *caps)
+{
+    static const sl_part parts[] = {SL_PART_GATE_EXPERTS, SL_PART_UP_EXPERTS, SL_PART_DOWN_EXPERTS};
+    for (uint32_t i = 0; model->arch->moe && i < SL_COUNTOF(parts); i++) {
+        const sl_model_tensor *t = sl_model_find(model, parts[i], 0);
+        if (!t || !sl_variant_select(SL_K_moe_matmul, (uint32_t)t->file->type, caps)) return false;
+    }
+    return model->arch->moe;
+}
+
 void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_device_caps *caps, bool on_cpus)
 {
     const sl_hparams *h = &model->h;
@@ -32,6 +42,7 @@ void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_de
     const bool cpu = sl_caps_have(caps, SL_CAP_SCALAR_LOADS) && !on_cpus;
     if (!rows_fit || cpu || sl_caps_have(caps, SL_CAP_HOST_FN)) return;
     limits->half_columns = half_columns(caps);
+    limits->experts_grouped = groups_experts(model, caps);
     sl_skinny_room(caps, &limits->few_partial_bytes, &limits->few_arrived);
 }
 
@@ -62,7 +73,7 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     const bool gemm = limits->gemm_format != SL_ROWS_F32;
     /* An element takes 2 bytes at most, and so a row of 16 and more elements with its scale, too. */
     at = place(&w->operand, at, gemm ? t * SL_MAX(SL_MAX(q, h->n_embd), h->n_ff) : 0, 2);
-    const bool halves = limits->half_columns != 0;
+    const bool halves = limits->half_columns || limits->experts_grouped;
     at = place(&w->act, at, halves ? t * ff : gemm ? t * h->n_ff : 0, 2);
     at = place(&w->decoded_even, at, limits->decoded_bytes[0], 1);
     at = place(&w->decoded_odd, at, limits->decoded_bytes[1], 1);
@@ -70,7 +81,7 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     at = place(&w->route_ids, at, t * h->n_used, 4);
     at = place(&w->route_weights, at, t * h->n_used, 4);
     at = place(&w->expert_out, at, t * h->n_used * h->n_embd, 4);
-    const uint64_t items = halves ? t * h->n_used : 0;
+    const uint64_t items = limits->experts_grouped ? t * h->n_used : 0;
     at = place(&w->moe_items, at, items, 4);
     at = place(&w->moe_tiles, at, items ? SL_MOE_TILES(h->n_experts, items, SL_MOE_TILE_MIN) : 0,
                sizeof(struct sl_moe_tile));

@@ -27,6 +27,7 @@ typedef struct sl_limits {
     uint32_t half_columns;      /* most columns of one */
     uint64_t few_partial_bytes; /* and of matmul_skinny among them */
     uint32_t few_arrived;
+    bool experts_grouped; /* passes of many tokens sort them by expert (sl_limits_few_columns) */
 } sl_limits;
 
 /* Ranges in the workspace. [T] tokens, [O] outputs. f32 unless said otherwise. */
@@ -55,7 +56,7 @@ typedef struct sl_limits {
     X(expert_out)    /* [T][n_used][n_embd] */                                                               \
     X(moe_items)     /* [T * n_used] u32: items by expert (moe_group) */                                     \
     X(moe_tiles)     /* struct sl_moe_tile: and tiles of them */                                             \
-    X(halves)        /* f16: inputs of products that no kernel makes as such */                              \
+    X(halves)        /* f16: inputs of products, and of experts, that no kernel makes as such */             \
     X(few_partial)   /* sums of parts of such products, of several that may run at once */                   \
     X(few_arrived)   /* u32: parts that are there; zeros between products */                                 \
     X(out_x)         /* [O][n_embd] rows that logits are wanted of */                                        \
@@ -92,8 +93,9 @@ typedef struct sl_batch {
 #undef X
 } sl_batch;
 
-/* Sets the limits of products that read rows of F16: what a device with matrix units needs for them. on_cpus:
- * also for a CPU behind Vulkan, which has faster ways. */
+/* Sets the limits of products that read rows of F16, what a device with matrix units needs for them, and
+ * whether experts get the tokens of a pass in groups. on_cpus: also for a CPU behind Vulkan, which has faster
+ * ways. */
 void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_device_caps *caps,
                            bool on_cpus);
 
@@ -110,7 +112,9 @@ typedef struct sl_layout {
     sl_limits limits;
     sl_workspace work;
     sl_batch batch;
-    bool fused_decode; /* few tokens: products fused with their surroundings, activations as int8 */
+    /* Few tokens: products fused with their surroundings, quantized weights times rows of SL_ROWS_Q8 or
+     * SL_ROWS_F16_SCALED; SL_ROWS_F32: not fused. */
+    uint32_t decode_rows;
     const uint64_t *block_addresses;   /* one a weight block of the plan */
     uint64_t ring_address;             /* device ring; 0: nothing is streamed */
     const sl_range *k_cache, *v_cache; /* one a layer */

@@ -174,14 +174,19 @@ cleanup:
     return st;
 }
 
+/* Without matrix units a tile takes as long however few items it has: some 20 instructions a weight for 16
+ * of them, where one by one they take 4 an item. */
+#define PLAIN_COLUMNS_MIN 8u
+
 /* One tile size for the three products: the lists are made once. */
 static bool can_group(const sl_builder *b)
 {
-    if (!b->l->limits.half_columns) return false;
+    if (!b->l->limits.experts_grouped) return false;
     const sl_variant *gate = grouped_variant(b, SL_PART_GATE_EXPERTS),
                      *up = grouped_variant(b, SL_PART_UP_EXPERTS);
     const sl_variant *down = grouped_variant(b, SL_PART_DOWN_EXPERTS);
-    return gate && up && down && gate->tile_y == up->tile_y && gate->tile_y == down->tile_y;
+    if (!gate || !up || !down || gate->tile_y != up->tile_y || gate->tile_y != down->tile_y) return false;
+    return gate->matrix || columns_wanted(b) >= PLAIN_COLUMNS_MIN;
 }
 
 bool sl_build_groups_experts(const sl_builder *b)

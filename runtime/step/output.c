@@ -22,7 +22,7 @@ sl_status sl_emit_logits(sl_builder *b)
         w->out_h, w->logits,
         rows,     false};
     const uint32_t format = sl_build_rows_format(b, &logits, 1);
-    const bool fused = b->l->fused_decode && sl_decode_takes(b, logits.w, rows);
+    const bool fused = b->l->decode_rows != SL_ROWS_F32 && sl_decode_takes(b, logits.w, rows);
     sl_phase *p;
     sl_status st;
     if (fused && !b->shape->gather) return sl_emit_decode_logits(b, w->x, rows);

@@ -56,10 +56,10 @@ static bool half_is_matvec(const sl_builder *b, uint32_t half, uint32_t layer)
 
 bool sl_decode_fused(const sl_builder *b, sl_half half)
 {
-    if (!b->l->fused_decode || !half_is_matvec(b, half, b->layer)) return false;
+    if (b->l->decode_rows == SL_ROWS_F32 || !half_is_matvec(b, half, b->layer)) return false;
     for (uint32_t i = 0; i < halves[half].count; i++) {
         const sl_model_tensor *t = sl_build_tensor(b, halves[half].parts[i]);
-        if (t && t->n_k % SL_ROWS_Q8_MULTIPLE) return false;
+        if (t && !sl_decode_fits(b, t, b->shape->n_tokens)) return false;
     }
     return true;
 }
@@ -70,7 +70,8 @@ sl_product_rung sl_build_rung(const sl_builder *b, const sl_model_tensor *t, uin
 {
     const uint32_t half = half_of(t->part);
     const sl_product_rung own = own_rung(b, t, columns, 0);
-    if (own != SL_RUNG_matvec || !b->l->fused_decode || half == SL_COUNTOF(halves)) return own;
+    const bool fuses = b->l->decode_rows != SL_ROWS_F32 && half != SL_COUNTOF(halves);
+    if (own != SL_RUNG_matvec || !fuses) return own;
     if (half_is_matvec(b, half, t->layer)) return own;
     return own_rung(b, t, columns, SL_RUNG_BIT(SL_RUNG_matvec));
 }

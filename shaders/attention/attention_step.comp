@@ -401,7 +401,7 @@ void put_blocks(uint token, uint first_head, uint count)
     for (uint block = lane; block < count * D / 32u; block += WORKGROUP) {
         vec4 v[8];
         [[unroll]] for (uint j = 0u; j < 8u; j++) v[j] = rows[block * 8u + j];
-        put_q8_block(offset_mul(p.y, token, n + n / 4u), n, first_head * D / 32u + block, v);
+        put_block(offset_mul(p.y, token, n + n / 4u), n, first_head * D / 32u + block, v);
     }
     barrier();
 }

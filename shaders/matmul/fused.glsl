@@ -6,12 +6,13 @@
 //   Chunk weight_chunk(uint which, uint r, uint i)  chunk i of row r of matrix `which`
 #ifndef SL_FUSED_GLSL
 #define SL_FUSED_GLSL
+#include "activation.glsl"
 #include "rows_out.glsl"
 #include "reduce.glsl"
 
 #define X_FLOAT (SL_KEY == 0 || SL_KEY == 1 || SL_KEY == 30)
 #if !X_FLOAT
-#include "matmul/int8.glsl"
+#include "matmul/quants.glsl"
 #endif
 
 #define SUMS (ROWS * MATRICES) // rows of weights that a subgroup has in hand
@@ -21,7 +22,7 @@ const uint STEPS = (CHUNKS + STEP_CHUNKS - 1u) / STEP_CHUNKS;
 const bool FULL = CHUNKS % STEP_CHUNKS == 0u;
 
 // Shared memory holds x of one column; more columns read it where it is.
-#if X_FLOAT
+#if X_FLOAT || defined(HALVES)
 const bool STAGED = COLUMNS == 1u && N_K <= SL_FUSED_N_K_MAX / 2u;
 #else
 const bool STAGED = COLUMNS == 1u && N_K <= SL_FUSED_N_K_MAX;
@@ -39,16 +40,23 @@ uint slot(uint i, uint part, uint parts) { return (i & ~7u) * parts + part * 8u 
 shared vec4 x_shared[STAGED ? (CHUNKS + 7u) / 8u * 32u : 1u];
 uint vec4_slot(uint v) { return slot(v >> 2, v & 3u, 4u); }
 #else
-shared uvec4 x_shared[STAGED ? (CHUNKS + 7u) / 8u * 16u : 1u];
+const uint RUN_VECTORS = BLOCK_VECTORS / 2; // of 16 bytes
+shared uvec4 x_shared[STAGED ? (CHUNKS + 7u) / 8u * 8u * BLOCK_VECTORS : 1u];
 shared vec2 scale_shared[STAGED ? N_K / 32u : 1u];
-uint run_slot(uint j) { return slot(run_chunk(j), run_which(j), 2u); }
+
+// Where vector `vector` of a row of x stands.
+uint vector_slot(uint vector)
+{
+    const uint j = vector / RUN_VECTORS;
+    return slot(run_chunk(j), run_which(j) * RUN_VECTORS + vector % RUN_VECTORS, BLOCK_VECTORS);
+}
 #endif
 
 // Vectors of four of x that one invocation keeps: rows up to REGISTERS * 4 * WORKGROUP are read once.
 const uint REGISTERS = 8u;
 const bool HELD = N_K / 4u <= REGISTERS * WORKGROUP && SUBGROUP >= 8u;
 
-// x as it is multiplied goes to shared memory from f32: normed, and quantized unless the weights are floats.
+// x as it is multiplied goes to shared memory from f32: normed, and in blocks unless the weights are floats.
 #if X_FLOAT
 void put_x(uint i, vec4 v)
 {
@@ -63,14 +71,25 @@ void put_x(uint i, vec4 v)
     most = max(most, subgroupShuffleXor(most, 1u));
     most = max(most, subgroupShuffleXor(most, 2u));
     most = max(most, subgroupShuffleXor(most, 4u));
+#ifdef HALVES
+    const float d = most, inverse = d > 0.0 ? 1.0 / d : 0.0;
+    const uvec2 words = halves_of(v * inverse);
+    float sum = sum_of(words);
+#else
     const float d = most / 127.0, inverse = d > 0.0 ? 1.0 / d : 0.0;
     const ivec4 q = ivec4(round(v * inverse));
     int sum = q.x + q.y + q.z + q.w;
+#endif
     sum += subgroupShuffleXor(sum, 1u);
     sum += subgroupShuffleXor(sum, 2u);
     sum += subgroupShuffleXor(sum, 4u);
     if (i < N_K / 4u) {
-        x_shared[run_slot(i >> 2)][i & 3u] = bytes_of(q);
+#ifdef HALVES
+        x_shared[vector_slot(i >> 1)][2u * (i & 1u)] = words.x;
+        x_shared[vector_slot(i >> 1)][2u * (i & 1u) + 1u] = words.y;
+#else
+        x_shared[vector_slot(i >> 2)][i & 3u] = bytes_of(q);
+#endif
         if ((i & 7u) == 0u) scale_shared[i >> 3] = vec2(d, d * float(sum));
     }
 }
@@ -115,11 +134,10 @@ void stage_long(uvec2 x)
     if (SUBGROUP < 8u) { // too few to share a block: an invocation has one
         for (uint b = gl_LocalInvocationIndex; b < N_K / 32u; b += WORKGROUP) {
             vec4 v[8];
-            uint words[8];
+            uvec4 words[BLOCK_VECTORS];
             [[unroll]] for (uint j = 0u; j < 8u; j++) v[j] = F32x4(x).at[b * 8u + j] * scale * weight_of(b * 8u + j);
-            scale_shared[b] = quantize_block(v, words);
-            x_shared[run_slot(2u * b)] = uvec4(words[0], words[1], words[2], words[3]);
-            x_shared[run_slot(2u * b + 1u)] = uvec4(words[4], words[5], words[6], words[7]);
+            scale_shared[b] = block_of(v, words);
+            [[unroll]] for (uint j = 0u; j < BLOCK_VECTORS; j++) x_shared[vector_slot(BLOCK_VECTORS * b + j)] = words[j];
         }
         return;
     }
@@ -136,9 +154,10 @@ void stage_x(uvec2 x)
     if (!STAGED) return;
 #if !X_FLOAT
     if (INPUT == SL_INPUT_ROWS) {
-        for (uint j = gl_LocalInvocationIndex; j < N_K / 16u; j += WORKGROUP) x_shared[run_slot(j)] = U32x4(x).at[j];
+        for (uint j = gl_LocalInvocationIndex; j < N_K / 32u * BLOCK_VECTORS; j += WORKGROUP)
+            x_shared[vector_slot(j)] = U32x4(x).at[j];
         for (uint b = gl_LocalInvocationIndex; b < N_K / 32u; b += WORKGROUP)
-            scale_shared[b] = F32x2(offset(x, N_K)).at[b];
+            scale_shared[b] = F32x2(block_scales(x, N_K)).at[b];
         barrier();
         return;
     }
@@ -159,19 +178,28 @@ Run x_of(uvec2 x, uint column, uint i)
     return run;
 }
 #else
-struct X {
-    uvec4 q0, q1;
-    vec2 s0, s1;
-};
-
 X x_of(uvec2 x, uint column, uint i)
 {
     const uint j0 = chunk_k(i, 0u) / 16u, j1 = chunk_k(i, 1u) / 16u;
-    if (STAGED)
-        return X(x_shared[slot(i, 0u, 2u)], x_shared[slot(i, 1u, 2u)], scale_shared[j0 / 2u], scale_shared[j1 / 2u]);
-    const uvec2 row = offset_mul(x, column, p.x_stride + p.x_stride / 4u);
-    F32x2 scales = F32x2(offset(row, N_K));
-    return X(U32x4(row).at[j0], U32x4(row).at[j1], scales.at[j0 / 2u], scales.at[j1 / 2u]);
+    X a;
+    if (STAGED) {
+        [[unroll]] for (uint v = 0u; v < RUN_VECTORS; v++) {
+            a.run0[v] = x_shared[slot(i, v, BLOCK_VECTORS)];
+            a.run1[v] = x_shared[slot(i, RUN_VECTORS + v, BLOCK_VECTORS)];
+        }
+        a.s0 = scale_shared[j0 / 2u];
+        a.s1 = scale_shared[j1 / 2u];
+        return a;
+    }
+    const uvec2 row = offset_mul(x, column, bytes_of_row(BLOCK_FORMAT, p.x_stride));
+    F32x2 scales = F32x2(block_scales(row, N_K));
+    [[unroll]] for (uint v = 0u; v < RUN_VECTORS; v++) {
+        a.run0[v] = U32x4(row).at[j0 * RUN_VECTORS + v];
+        a.run1[v] = U32x4(row).at[j1 * RUN_VECTORS + v];
+    }
+    a.s0 = scales.at[j0 / 2u];
+    a.s1 = scales.at[j1 / 2u];
+    return a;
 }
 #endif
 
@@ -198,12 +226,11 @@ X x_of(uvec2 x, uint column, uint i)
     }
 #else
 #define ADD_CHUNK(x, chunks, u, i, sums)                                                                               \
-    Ints weights[SUMS];                                                                                                \
-    [[unroll]] for (uint s = 0u; s < SUMS; s++) weights[s] = chunk_ints(chunks[s * IN_FLIGHT + u]);                    \
+    Quants weights[SUMS];                                                                                              \
+    [[unroll]] for (uint s = 0u; s < SUMS; s++) weights[s] = chunk_quants(chunks[s * IN_FLIGHT + u]);                  \
     [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {                                                                   \
         const X a = x_of(x, c, i);                                                                                     \
-        [[unroll]] for (uint s = 0u; s < SUMS; s++)                                                                    \
-            sums[c][s] += chunk_dot(weights[s], a.q0, a.q1, a.s0, a.s1);                                               \
+        [[unroll]] for (uint s = 0u; s < SUMS; s++) sums[c][s] += chunk_dot(weights[s], a);                            \
     }
 #endif
 
@@ -217,14 +244,9 @@ X x_of(uvec2 x, uint column, uint i)
 
 // ---- results ----
 
-shared float made[OUTPUT == SL_ROWS_Q8 ? COLUMNS * ROWS_GROUP : 1u];
+shared float made[OUTPUT != SL_ROWS_F32 ? COLUMNS * ROWS_GROUP : 1u];
 
-float activated(float gate, float up)
-{
-    if (MATRICES == 1u) return gate;
-    const float inner = clamp(0.7978845608028654 * (gate + 0.044715 * gate * gate * gate), -10.0, 10.0);
-    return (ACT == SL_ACT_GELU ? 0.5 * gate * (1.0 + tanh(inner)) : gate / (1.0 + exp(-gate))) * up;
-}
+float activated(float gate, float up) { return MATRICES == 1u ? gate : activation_of(ACT, gate) * up; }
 
 // Of column c, what this invocation (the r-th of its subgroup, r < ROWS) keeps.
 float own_result(float sums[COLUMNS][SUMS], uint c)
@@ -241,7 +263,7 @@ float own_result(float sums[COLUMNS][SUMS], uint c)
     return activated(gate, up);
 }
 
-// The workgroup's rows (`begin` on) as Q8, after all are made. Every invocation must call.
+// The workgroup's rows (`begin` on) in blocks, after all are made. Every invocation must call.
 void put_made(uvec2 y, uint n, uint begin)
 {
     barrier();
@@ -254,7 +276,7 @@ void put_made(uvec2 y, uint n, uint begin)
             const uint at = c * ROWS_GROUP + b * 32u + j * 4u;
             v[j] = vec4(made[at], made[at + 1u], made[at + 2u], made[at + 3u]);
         }
-        put_q8_block(offset_mul(y, c, p.y_stride + p.y_stride / 4u), n, begin / 32u + b, v);
+        put_block(offset_mul(y, c, bytes_of_row(BLOCK_FORMAT, p.y_stride)), n, begin / 32u + b, v);
     }
 }
 #endif

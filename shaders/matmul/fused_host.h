@@ -5,16 +5,17 @@
 #include <stdint.h>
 
 typedef struct sl_fused_input_desc {
-    const void *x;     /* a row: Q8 where input is SL_INPUT_ROWS and the weights are quantized, else F32 */
-    const float *norm; /* of SL_INPUT_NORM */
-    uint32_t n, input, weight_type;
+    const void
+        *x; /* a row: of `blocks` where input is SL_INPUT_ROWS and the weights are quantized, else F32 */
+    const float *norm;                      /* of SL_INPUT_NORM */
+    uint32_t n, input, weight_type, blocks; /* SL_ROWS_Q8, SL_ROWS_F16_SCALED: what quantized weights take */
     float eps;
 } sl_fused_input_desc;
 
 /* Format (SL_ROWS_*) of x in memory. */
-uint32_t sl_fused_format(uint32_t input, uint32_t weight_type);
+uint32_t sl_fused_format(uint32_t input, uint32_t weight_type, uint32_t blocks);
 
-/* x as the product sees it: normed, and rounded to what its int8 form stands for. */
+/* x as the product sees it: normed, and rounded to what its form in blocks stands for. */
 void sl_fused_input(const sl_fused_input_desc *in, float *out);
 
 /* act(gate) * up; act: SL_ACT_*. */

@@ -94,10 +94,17 @@ void sl_gemm_spec(const struct sl_push_gemm *push, const sl_variant *variant, ui
     spec[4] = push->act;
 }
 
+bool sl_gemm_on_matrix_units(const sl_variant *variant)
+{
+    return variant->matrix || variant->needs & SL_CAP_MATRIX_2;
+}
+
 /* TFLOP/s of a device full of tiles of this size, measured on an H100 with 4096 tokens and 14336 x 4096
- * weights; of matrices of a subgroup there is one size only. */
+ * weights; of matrices of a subgroup there is one size only. Without matrix units, multiplications for each
+ * vector that is read from shared memory, which is what bounds them: 8 x 8 of an invocation, or 8 x 4. */
 static double rate_of(const sl_variant *v)
 {
+    if (!sl_gemm_on_matrix_units(v)) return v->tile_x > 64 ? 64.0 / 16 : 32.0 / 12;
     static const struct {
         sl_kernel_id kernel;
         uint32_t format, rows;
@@ -123,7 +130,8 @@ static double cost_of(const struct sl_push_gemm *push, const sl_variant *v, uint
 {
     const uint64_t tiles = sl_div_up(push->n_out, v->tile_x) * sl_div_up(push->n_tokens, v->tile_y);
     const double tile = (double)v->tile_x * v->tile_y / rate_of(v);
-    return (double)sl_div_up(tiles, units) * tile * (is_whole(push, v) ? 1 : CLAMPED_COST);
+    const bool clamped = v->needs & SL_CAP_MATRIX_2 && !is_whole(push, v);
+    return (double)sl_div_up(tiles, units) * tile * (clamped ? CLAMPED_COST : 1);
 }
 
 const sl_variant *sl_gemm_select(sl_kernel_id kernel, const struct sl_push_gemm *push,

@@ -14,6 +14,9 @@
 const sl_variant *sl_gemm_select(sl_kernel_id kernel, const struct sl_push_gemm *push,
                                  const sl_device_caps *caps);
 
+/* Whether a variant of either multiplies on matrix units. */
+bool sl_gemm_on_matrix_units(const sl_variant *variant);
+
 void sl_gemm_spec(const struct sl_push_gemm *push, const sl_variant *variant, uint32_t spec[SL_GEMM_SPECS]);
 
 #endif

@@ -6,6 +6,7 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int8 : require
 #include "common.glsl"
+#include "activation.glsl"
 // gemm and gemm_gated (-DGATED) on matrices of a whole workgroup (NV cooperative_matrix2): SL_TILE_X rows of w by
 // SL_TILE_Y tokens, DEPTH weights at a time. The driver moves operands from memory to the matrix units itself; what is
 // chosen here are the tile and what the driver knows when it compiles: sizes are constants, and accesses are clamped only
@@ -55,13 +56,7 @@ TILE(float) finish(TILE(SUM) sums, uvec2 w)
 #endif
 
 #ifdef GATED
-float activated(const in uint t, const in uint r, const in float x)
-{
-    // tanh is clamped, as in act_mul.
-    if (ACT == SL_ACT_GELU)
-        return 0.5 * x * (1.0 + tanh(clamp(0.7978845608028654 * (x + 0.044715 * x * x * x), -10.0, 10.0)));
-    return x / (1.0 + exp(-x));
-}
+float activated(const in uint t, const in uint r, const in float x) { return activation_of(ACT, x); }
 
 float saturated(const in uint t, const in uint r, const in float x) { return clamp(x, -65504.0, 65504.0); }
 #endif

@@ -62,6 +62,7 @@ const sl_variant *sl_skinny_variant(const sl_device_caps *caps, sl_kernel_id ker
     for (size_t i = 0; i < sl_variant_count; i++) {
         const sl_variant *v = &sl_variants[i];
         if (v->kernel != kernel || v->key != weight_type || !sl_variant_usable(v, caps, NULL)) continue;
+        if (best && best->matrix && !v->matrix) continue;
         const bool holds = v->tile_y >= columns;
         if (!best || (best->tile_y < columns ? v->tile_y > best->tile_y : holds && v->tile_y < best->tile_y))
             best = v;

@@ -17,14 +17,11 @@
 // expert.
 #ifdef GROUPED
 SL_PUSH(sl_push_moe_matmul);
-layout(buffer_reference, std430, buffer_reference_align = 16) buffer Tiles { sl_moe_tile at[]; };
-sl_moe_tile share;
+#include "moe/grouped.glsl"
 #define COLUMNS  share.count
 #define N_SPLITS 1u
 #define PART     0u
 #define TILE_VECTORS (SL_TILE_X * SL_TILE_Y / 4u)
-uint item_of(uint column) { return U32(p.items).at[share.first + min(column, share.count - 1u)]; }
-uint x_row(uint column) { return p.x_per_slot != 0u ? item_of(column) : item_of(column) / p.n_used; }
 
 void put_sum(uint e, vec4 v)
 {

@@ -10,9 +10,9 @@
 #include <math.h>
 #include <string.h>
 
-uint32_t sl_fused_format(uint32_t input, uint32_t weight_type)
+uint32_t sl_fused_format(uint32_t input, uint32_t weight_type, uint32_t blocks)
 {
-    return input == SL_INPUT_ROWS && !sl_weight_is_float(weight_type) ? SL_ROWS_Q8 : SL_ROWS_F32;
+    return input == SL_INPUT_ROWS && !sl_weight_is_float(weight_type) ? blocks : SL_ROWS_F32;
 }
 
 void sl_fused_input(const sl_fused_input_desc *in, float *out)
@@ -20,7 +20,7 @@ void sl_fused_input(const sl_fused_input_desc *in, float *out)
     const bool rows = in->input == SL_INPUT_ROWS, floats = sl_weight_is_float(in->weight_type);
     if (rows && !floats) {
         for (uint32_t i = 0; i < in->n; i++)
-            out[i] = sl_rows_get(SL_ROWS_Q8, in->x, in->n, i);
+            out[i] = sl_rows_get(in->blocks, in->x, in->n, i);
         return;
     }
     memcpy(out, in->x, in->n * sizeof *out);
@@ -33,11 +33,11 @@ void sl_fused_input(const sl_fused_input_desc *in, float *out)
             out[i] *= scale * in->norm[i];
     }
     if (floats) return;
-    _Alignas(16) uint8_t block[40];
-    for (uint32_t i = 0; i < in->n; i += 32) { /* what quantization leaves of it */
-        sl_rows_put(SL_ROWS_Q8, block, 32, 0, 32, out + i);
+    _Alignas(16) uint8_t block[72];
+    for (uint32_t i = 0; i < in->n; i += 32) { /* what rounding leaves of it */
+        sl_rows_put(in->blocks, block, 32, 0, 32, out + i);
         for (uint32_t k = 0; k < 32; k++)
-            out[i + k] = sl_rows_get(SL_ROWS_Q8, block, 32, k);
+            out[i + k] = sl_rows_get(in->blocks, block, 32, k);
     }
 }
 
@@ -62,17 +62,18 @@ double sl_fused_dot(uint32_t type, const void *row, const float *x, uint32_t n)
 }
 
 /* Rows begin .. end - 1 of column t. */
-static void make_rows(const struct sl_push_matvec_fused *p, const uint32_t *own, bool gated, uint32_t t,
-                      uint32_t begin, uint32_t end, float *x)
+static void make_rows(const struct sl_push_matvec_fused *p, const uint32_t *own, bool gated, uint32_t blocks,
+                      uint32_t t, uint32_t begin, uint32_t end, float *x)
 {
     const uint32_t n_k = own[SL_FUSED_N_K];
-    const uint32_t format = sl_fused_format(own[SL_FUSED_INPUT], p->weight_type);
+    const uint32_t format = sl_fused_format(own[SL_FUSED_INPUT], p->weight_type, blocks);
     const sl_fused_input_desc in = {
         .x = (const uint8_t *)sl_host(p->x) + t * sl_rows_bytes(format, p->x_stride),
         .norm = sl_host(p->norm),
         .n = n_k,
         .input = own[SL_FUSED_INPUT],
         .weight_type = p->weight_type,
+        .blocks = blocks,
         .eps = p->eps,
     };
     float strip[32];
@@ -92,7 +93,7 @@ static void make_rows(const struct sl_push_matvec_fused *p, const uint32_t *own,
     }
 }
 
-static void run(const sl_kernel_task *task, bool gated)
+static void run(const sl_kernel_task *task, bool gated, uint32_t blocks)
 {
     const struct sl_push_matvec_fused *p = task->push;
     const uint32_t *own = task->spec + SL_SPEC_FIRST;
@@ -102,19 +103,29 @@ static void run(const sl_kernel_task *task, bool gated)
     float *x = sl_calloc(own[SL_FUSED_N_K], sizeof *x);
     for (; x && begin < end; begin++) {
         const uint32_t first = (uint32_t)(begin % strips) * 32;
-        make_rows(p, own, gated, (uint32_t)(begin / strips), first, SL_MIN(first + 32, p->n_out), x);
+        make_rows(p, own, gated, blocks, (uint32_t)(begin / strips), first, SL_MIN(first + 32, p->n_out), x);
     }
     sl_free(x);
 }
 
 void sl_host_matvec_fused(const sl_kernel_task *task)
 {
-    run(task, false);
+    run(task, false, SL_ROWS_Q8);
 }
 
 void sl_host_matvec_gated(const sl_kernel_task *task)
 {
-    run(task, true);
+    run(task, true, SL_ROWS_Q8);
+}
+
+void sl_host_matvec_fused_f16(const sl_kernel_task *task)
+{
+    run(task, false, SL_ROWS_F16_SCALED);
+}
+
+void sl_host_matvec_gated_f16(const sl_kernel_task *task)
+{
+    run(task, true, SL_ROWS_F16_SCALED);
 }
 
 void sl_grid_matvec_fused(const void *push, const sl_variant *variant, const uint32_t *spec,
@@ -127,6 +138,18 @@ void sl_grid_matvec_fused(const void *push, const sl_variant *variant, const uin
 
 void sl_grid_matvec_gated(const void *push, const sl_variant *variant, const uint32_t *spec,
                           uint32_t groups[3])
+{
+    sl_grid_matvec_fused(push, variant, spec, groups);
+}
+
+void sl_grid_matvec_fused_f16(const void *push, const sl_variant *variant, const uint32_t *spec,
+                              uint32_t groups[3])
+{
+    sl_grid_matvec_fused(push, variant, spec, groups);
+}
+
+void sl_grid_matvec_gated_f16(const void *push, const sl_variant *variant, const uint32_t *spec,
+                              uint32_t groups[3])
 {
     sl_grid_matvec_fused(push, variant, spec, groups);
 }

@@ -1,6 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#ifndef HALVES
 #extension GL_EXT_integer_dot_product : require
+#endif
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
 // matvec_fused, matvec_gated: ROWS_GROUP rows a workgroup, ROWS at a time a subgroup. Loading the first weights before x is
@@ -27,8 +29,8 @@ void finish(float sums[COLUMNS][SUMS], uint begin, uint first)
     const bool writes = gl_SubgroupInvocationID < ROWS && r < min(begin + ROWS_GROUP, p.n_out);
     [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
         float v = own_result(sums, c);
-        if (writes && OUTPUT == SL_ROWS_Q8) made[c * ROWS_GROUP + r - begin] = v;
-        if (writes && OUTPUT != SL_ROWS_Q8) {
+        if (writes && OUTPUT != SL_ROWS_F32) made[c * ROWS_GROUP + r - begin] = v;
+        if (writes && OUTPUT == SL_ROWS_F32) {
             if (given(p.add)) v += F32(p.add).at[c * p.y_stride + r];
             F32(p.y).at[c * p.y_stride + r] = v;
         }
@@ -50,5 +52,5 @@ void main()
         }
         finish(sums, begin, first);
     }
-    if (OUTPUT == SL_ROWS_Q8) put_made(p.y, p.n_out, begin);
+    if (OUTPUT != SL_ROWS_F32) put_made(p.y, p.n_out, begin);
 }

@@ -17,7 +17,8 @@ void sl_skinny_plan_make(const sl_device_caps *caps, const sl_variant *variant, 
                          uint32_t n_out, uint32_t n_k, uint32_t n_tokens, sl_skinny_plan *out);
 
 /* The usable variant of `kernel` (matmul_skinny, moe_matmul) with the smallest tile that holds so many
- * columns, else the one with the largest tile; the first of the registry among equals. NULL: none. */
+ * columns, else the one with the largest tile; the first of the registry among equals; of those on matrix
+ * units, if there are any. NULL: none. */
 const sl_variant *sl_skinny_variant(const sl_device_caps *caps, sl_kernel_id kernel, uint32_t weight_type,
                                     uint32_t columns);
 

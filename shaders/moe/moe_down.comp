@@ -1,6 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#ifndef HALVES
 #extension GL_EXT_integer_dot_product : require
+#endif
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
 // moe_down: the rows of a token's experts, one after another, are one long row: ROWS_GROUP of these a workgroup. The
@@ -41,12 +43,13 @@ void stage_slots(uint token)
     for (uint i = gl_LocalInvocationIndex; i < N_K / 4u; i += WORKGROUP)
         x_shared[vec4_slot(i)] = x.at[i] * shares[i / (p.n_k / 4u)];
 #else
-    const uint row = p.n_k + p.n_k / 4u, runs = p.n_k / 16u, blocks = p.n_k / 32u;
+    const uint row = bytes_of_row(BLOCK_FORMAT, p.n_k), blocks = p.n_k / 32u, vectors = blocks * BLOCK_VECTORS;
     const uvec2 x = offset_mul(p.x, item, row);
-    for (uint j = gl_LocalInvocationIndex; j < N_K / 16u; j += WORKGROUP)
-        x_shared[run_slot(j)] = U32x4(offset(x, j / runs * row)).at[j % runs];
+    for (uint j = gl_LocalInvocationIndex; j < N_K / 32u * BLOCK_VECTORS; j += WORKGROUP)
+        x_shared[vector_slot(j)] = U32x4(offset(x, j / vectors * row)).at[j % vectors];
     for (uint b = gl_LocalInvocationIndex; b < N_K / 32u; b += WORKGROUP)
-        scale_shared[b] = F32x2(offset(x, b / blocks * row + p.n_k)).at[b % blocks] * shares[b / blocks];
+        scale_shared[b] =
+            F32x2(block_scales(offset(x, b / blocks * row), p.n_k)).at[b % blocks] * shares[b / blocks];
 #endif
     barrier();
 }

@@ -12,17 +12,18 @@ static const uint8_t *expert_row(uint64_t w, const struct sl_push_moe_fused *p, 
 }
 
 /* Rows begin .. end - 1 of one (token, slot). x: scratch of n_k. */
-static void gated_rows(const struct sl_push_moe_fused *p, const uint32_t *own, uint64_t item, uint32_t begin,
-                       uint32_t end, float *x)
+static void gated_rows(const struct sl_push_moe_fused *p, const uint32_t *own, uint32_t blocks, uint64_t item,
+                       uint32_t begin, uint32_t end, float *x)
 {
     const uint32_t expert = ((const uint32_t *)sl_host(p->ids))[item];
-    const uint32_t format = sl_fused_format(own[SL_FUSED_INPUT], p->weight_type);
+    const uint32_t format = sl_fused_format(own[SL_FUSED_INPUT], p->weight_type, blocks);
     const sl_fused_input_desc in = {
         .x = (const uint8_t *)sl_host(p->x) + item / p->n_used * sl_rows_bytes(format, p->x_stride),
         .norm = sl_host(p->norm),
         .n = p->n_k,
         .input = own[SL_FUSED_INPUT],
         .weight_type = p->weight_type,
+        .blocks = blocks,
         .eps = p->eps,
     };
     float strip[32] = {0};
@@ -35,7 +36,7 @@ static void gated_rows(const struct sl_push_moe_fused *p, const uint32_t *own, u
     sl_rows_put(own[SL_FUSED_OUTPUT], y, p->n_out, begin, end - begin, strip);
 }
 
-void sl_host_moe_gated(const sl_kernel_task *task)
+static void run_gated(const sl_kernel_task *task, uint32_t blocks)
 {
     const struct sl_push_moe_fused *p = task->push;
     const uint64_t strips = sl_div_up(p->n_out, 32);
@@ -44,14 +45,25 @@ void sl_host_moe_gated(const sl_kernel_task *task)
     float *x = sl_calloc(p->n_k, sizeof *x);
     for (; x && begin < end; begin++) {
         const uint32_t first = (uint32_t)(begin % strips) * 32;
-        gated_rows(p, task->spec + SL_SPEC_FIRST, begin / strips, first, SL_MIN(first + 32, p->n_out), x);
+        gated_rows(p, task->spec + SL_SPEC_FIRST, blocks, begin / strips, first, SL_MIN(first + 32, p->n_out),
+                   x);
     }
     sl_free(x);
 }
 
-static float down_row(const struct sl_push_moe_fused *p, uint32_t t, uint32_t r, float *x)
+void sl_host_moe_gated(const sl_kernel_task *task)
 {
-    const uint32_t format = sl_fused_format(SL_INPUT_ROWS, p->weight_type);
+    run_gated(task, SL_ROWS_Q8);
+}
+
+void sl_host_moe_gated_f16(const sl_kernel_task *task)
+{
+    run_gated(task, SL_ROWS_F16_SCALED);
+}
+
+static float down_row(const struct sl_push_moe_fused *p, uint32_t blocks, uint32_t t, uint32_t r, float *x)
+{
+    const uint32_t format = sl_fused_format(SL_INPUT_ROWS, p->weight_type, blocks);
     double sum = p->add ? (double)((const float *)sl_host(p->add))[(uint64_t)t * p->y_stride + r] : 0;
     for (uint32_t s = 0; s < p->n_used; s++) {
         const uint64_t item = (uint64_t)t * p->n_used + s;
@@ -62,6 +74,7 @@ static float down_row(const struct sl_push_moe_fused *p, uint32_t t, uint32_t r,
             .n = p->n_k,
             .input = SL_INPUT_ROWS,
             .weight_type = p->weight_type,
+            .blocks = blocks,
         };
         sl_fused_input(&in, x);
         sum += (double)((const float *)sl_host(p->weights))[item] *
@@ -70,7 +83,7 @@ static float down_row(const struct sl_push_moe_fused *p, uint32_t t, uint32_t r,
     return (float)sum;
 }
 
-void sl_host_moe_down(const sl_kernel_task *task)
+static void run_down(const sl_kernel_task *task, uint32_t blocks)
 {
     const struct sl_push_moe_fused *p = task->push;
     uint64_t begin, end;
@@ -78,9 +91,19 @@ void sl_host_moe_down(const sl_kernel_task *task)
     float *x = sl_calloc(p->n_k, sizeof *x);
     for (; x && begin < end; begin++) {
         const uint32_t t = (uint32_t)(begin / p->n_out), r = (uint32_t)(begin % p->n_out);
-        ((float *)sl_host(p->y))[(uint64_t)t * p->y_stride + r] = down_row(p, t, r, x);
+        ((float *)sl_host(p->y))[(uint64_t)t * p->y_stride + r] = down_row(p, blocks, t, r, x);
     }
     sl_free(x);
+}
+
+void sl_host_moe_down(const sl_kernel_task *task)
+{
+    run_down(task, SL_ROWS_Q8);
+}
+
+void sl_host_moe_down_f16(const sl_kernel_task *task)
+{
+    run_down(task, SL_ROWS_F16_SCALED);
 }
 
 void sl_grid_moe_gated(const void *push, const sl_variant *variant, const uint32_t *spec, uint32_t groups[3])
@@ -97,4 +120,16 @@ void sl_grid_moe_down(const void *push, const sl_variant *variant, const uint32_
     const struct sl_push_moe_fused *p = push;
     groups[0] = (uint32_t)sl_div_up(p->n_out, spec[SL_SPEC_FIRST + SL_FUSED_ROWS_GROUP]);
     groups[1] = p->n_tokens;
+}
+
+void sl_grid_moe_gated_f16(const void *push, const sl_variant *variant, const uint32_t *spec,
+                           uint32_t groups[3])
+{
+    sl_grid_moe_gated(push, variant, spec, groups);
+}
+
+void sl_grid_moe_down_f16(const void *push, const sl_variant *variant, const uint32_t *spec,
+                          uint32_t groups[3])
+{
+    sl_grid_moe_down(push, variant, spec, groups);
 }

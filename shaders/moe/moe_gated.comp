@@ -1,6 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#ifndef HALVES
 #extension GL_EXT_integer_dot_product : require
+#endif
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
 // moe_gated: gate, up and activation of one (token, slot) a workgroup row, ROWS_GROUP rows of its expert a workgroup.
@@ -28,7 +30,7 @@ void main()
     const uint begin = gl_WorkGroupID.x * ROWS_GROUP, end = min(begin + ROWS_GROUP, p.n_out);
     const bool there = id < p.n_experts;
     expert = min(id, p.n_experts - 1u);
-    const uint format = INPUT == SL_INPUT_ROWS && !X_FLOAT ? SL_ROWS_Q8 : SL_ROWS_F32;
+    const uint format = INPUT == SL_INPUT_ROWS && !X_FLOAT ? BLOCK_FORMAT : SL_ROWS_F32;
     const uvec2 x = offset_mul(p.x, item / p.n_used, bytes_of_row(format, p.x_stride));
     const uvec2 y = offset_mul(p.y, item, bytes_of_row(OUTPUT, p.n_out));
     stage_x(x);
@@ -43,11 +45,11 @@ void main()
         const uint r = first + gl_SubgroupInvocationID;
         const float own = own_result(sums, 0u), v = there ? own : 0.0;
         if (gl_SubgroupInvocationID < ROWS && r < end) {
-            if (OUTPUT == SL_ROWS_Q8)
+            if (OUTPUT != SL_ROWS_F32)
                 made[r - begin] = v;
             else
                 F32(y).at[r] = v;
         }
     }
-    if (OUTPUT == SL_ROWS_Q8) put_made(y, p.n_out, begin);
+    if (OUTPUT != SL_ROWS_F32) put_made(y, p.n_out, begin);
 }

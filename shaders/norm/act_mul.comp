@@ -38,7 +38,7 @@ void main()
                 const vec4 g = F32x4(gate).at[block * 8u + j];
                 v[j] = (p.act == SL_ACT_GELU ? GELU(g) : SILU(g)) * F32x4(up).at[block * 8u + j];
             }
-            put_q8_block(y, p.n, block, v);
+            put_block(y, p.n, block, v);
         }
 #else
         if (in_vectors(gate.x | up.x | (SL_KEY == SL_ROWS_F32 ? y.x : y.x << 1), p.n)) {

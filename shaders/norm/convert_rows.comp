@@ -13,8 +13,8 @@ void main()
         for (uint block = begin / 32u + gl_LocalInvocationIndex; block < end / 32u; block += WORKGROUP) {
             vec4 v[8];
             [[unroll]] for (uint j = 0u; j < 8u; j++) v[j] = F32x4(x).at[block * 8u + j];
-#if SL_KEY == SL_ROWS_Q8
-            put_q8_block(y, p.n, block, v);
+#if SL_KEY == BLOCK_FORMAT
+            put_block(y, p.n, block, v);
 #else
             [[unroll]] for (uint j = 0u; j < 8u; j++) put_halves(y, block * 8u + j, v[j]);
 #endif

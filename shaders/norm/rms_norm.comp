@@ -51,7 +51,7 @@ void main()
     const uvec2 sum = row(p.sum, r, p.x_stride), after = row(p.after, r, p.y_stride);
     const uvec2 y = offset_mul(p.y, r, bytes_of_row(SL_KEY, p.y_stride));
     const uint addresses = x.x | before.x | sum.x | after.x | p.weight.x | (SL_KEY == SL_ROWS_F32 ? y.x : y.x << 1);
-#if SL_KEY == SL_ROWS_Q8
+#if SL_KEY == BLOCK_FORMAT
     const bool wide = true;
 #else
     const bool wide = in_vectors(addresses, p.n);
@@ -64,7 +64,7 @@ void main()
     }
     squares = small ? subgroupAdd(squares) : workgroup_sum(squares);
     const float scale = inversesqrt(squares / float(p.n) + p.eps);
-#if SL_KEY == SL_ROWS_Q8
+#if SL_KEY == BLOCK_FORMAT
     // An invocation makes whole blocks.
     for (uint block = first; block < p.n / 32u; block += step) {
         vec4 v[8];
@@ -77,7 +77,7 @@ void main()
             if (given(p.weight)) v[j] *= F32x4(p.weight).at[i];
             if (given(p.after)) v[j] += F32x4(after).at[i];
         }
-        put_q8_block(y, p.n, block, v);
+        put_block(y, p.n, block, v);
     }
 #else
     if (wide) {

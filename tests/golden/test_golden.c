@@ -23,6 +23,7 @@
 #define KL_MAX      1e-4
 #define TOP1_MIN    0.995
 #define INT8_KL_MAX 5e-3
+#define F16_KL_MAX  1e-4
 #define TOP1_EVERY                                                                                           \
     200 /* positions a disagreement, 1 - TOP1_MIN; fewer positions than that may have one near tie */
 /* Logits closer than this count as tied: the f16 KV cache moves logits of these models by a few hundredths.
@@ -172,7 +173,7 @@ static void test_golden(void **state)
     golden_free(&g);
 }
 
-/* ---- int8 activations ---- */
+/* ---- activations of fewer bits ---- */
 
 /* Logits of `count` tokens, `chunk` at a time: of few tokens, as in decode steps. */
 static float *chunk_logits(const char *path, const char *activations, const char *kv_type, const golden *g,
@@ -231,12 +232,11 @@ static double mean_divergence(const float *a, const float *b, uint32_t n, uint32
     return sum / count;
 }
 
-/* int8 activations against f32: near, and not the same; one token at a time and several. */
-static void test_int8_activations(void **state)
+/* Others against f32: near, and not the same; one token at a time and several. */
+static void check_activations(const golden_case *c, const char *activations, double kl_max)
 {
-    const golden_case *c = *state;
     if (sl_test_device_is_cpu()) {
-        print_message("skipped: the cpu driver has no int8 activations\n");
+        print_message("skipped: the cpu driver has f32 activations only\n");
         skip();
     }
     const char *path = model_of(c);
@@ -249,16 +249,26 @@ static void test_int8_activations(void **state)
     static const uint32_t chunks[] = {1, 5};
     float *wanted = chunk_logits(path, "f32", "f16", &g, count, 1);
     for (uint32_t i = limited(c); i < SL_COUNTOF(chunks); i++) {
-        float *got = chunk_logits(path, "q8", "f16", &g, count, chunks[i]);
+        float *got = chunk_logits(path, activations, "f16", &g, count, chunks[i]);
         const double kl = mean_divergence(wanted, got, g.n_vocab, count);
-        print_message("%s, int8 activations, %u tokens a pass: mean KL %.3g over %u positions\n", c->golden,
-                      chunks[i], kl, count);
-        assert_true(kl <= INT8_KL_MAX);
+        print_message("%s, %s activations, %u tokens a pass: mean KL %.3g over %u positions\n", c->golden,
+                      activations, chunks[i], kl, count);
+        assert_true(kl <= kl_max);
         assert_true(memcmp(wanted, got, (size_t)count * g.n_vocab * sizeof *got) != 0);
         free(got);
     }
     free(wanted);
     golden_free(&g);
+}
+
+static void test_int8_activations(void **state)
+{
+    check_activations(*state, "q8", INT8_KL_MAX);
+}
+
+static void test_f16_activations(void **state)
+{
+    check_activations(*state, "f16", F16_KL_MAX);
 }
 
 /* ---- quantized KV cache ---- */
@@ -626,7 +636,9 @@ int main(void)
         CASE(test_streamed_tiny, 1),    CASE(test_streamed_tiny, 2),    CASE(test_smallest_budget, 0),
         CASE(test_smallest_budget, 5),  CASE(test_int8_activations, 0), CASE(test_int8_activations, 1),
         CASE(test_int8_activations, 2), CASE(test_int8_activations, 3), CASE(test_int8_activations, 4),
-        CASE(test_int8_activations, 5), CASE(test_int8_activations, 6), CASE(test_gemm_streamed, 0),
+        CASE(test_int8_activations, 5), CASE(test_int8_activations, 6), CASE(test_f16_activations, 0),
+        CASE(test_f16_activations, 1),  CASE(test_f16_activations, 2),  CASE(test_f16_activations, 3),
+        CASE(test_f16_activations, 4),  CASE(test_f16_activations, 5),  CASE(test_gemm_streamed, 0),
         CASE(test_gemm_streamed, 1),    CASE(test_gemm_f16, 0),         CASE(test_gemm_f16, 1),
         CASE(test_gemm_f16, 2),         CASE(test_gemm_f16, 4),         CASE(test_gemm_f16, 5),
         CASE(test_gemm_f16, 6),         CASE(test_gemm_s8, 0),          CASE(test_gemm_s8, 1),

@@ -283,16 +283,20 @@ bool sl_gen_moe_matvec(sl_kernel_case *c, uint32_t index, const sl_variant *vari
     return true;
 }
 
+/* Output in the rows that the kernel takes. */
+#define BLOCKS UINT32_MAX
+
 typedef struct fused_case {
     uint32_t n_out, units, columns, input, output, act, rows_group;
     bool add;
 } fused_case;
 
-static void fill_fused(sl_kernel_case *c, const fused_case *k, uint32_t type, bool gated)
+static void fill_fused(sl_kernel_case *c, const fused_case *k, uint32_t type, bool gated, uint32_t blocks)
 {
     const bool floats = sl_weight_is_float(type);
     const uint32_t n_k = width_for(type, k->units, 0), n_out = k->n_out;
-    const uint32_t format = k->input == SL_INPUT_ROWS && !floats ? SL_ROWS_Q8 : SL_ROWS_F32;
+    const uint32_t format = k->input == SL_INPUT_ROWS && !floats ? blocks : SL_ROWS_F32;
+    const uint32_t output = k->output == BLOCKS ? blocks : k->output;
     struct sl_push_matvec_fused *p = (struct sl_push_matvec_fused *)c->push;
     *p = (struct sl_push_matvec_fused){.n_out = n_out,
                                        .x_stride = n_k,
@@ -315,8 +319,8 @@ static void fill_fused(sl_kernel_case *c, const fused_case *k, uint32_t type, bo
     if (k->input == SL_INPUT_NORM)
         sl_case_fill_floats(c, sl_case_operand_add(c, AT(norm), SL_CASE_IN, SL_CASE_F32, 4ull * n_k), n_k, -1,
                             2);
-    void *y = sl_case_rows_add(c, AT(y), k->add ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, k->output,
-                               k->columns, n_out, n_out);
+    void *y = sl_case_rows_add(c, AT(y), k->add ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, output, k->columns,
+                               n_out, n_out);
     if (k->add) {
         sl_case_fill_floats(c, y, (uint64_t)n_out * k->columns, -2, 2);
         sl_case_alias(c, AT(add), AT(y));
@@ -325,15 +329,15 @@ static void fill_fused(sl_kernel_case *c, const fused_case *k, uint32_t type, bo
     c->spec_count = SL_FUSED_COUNT;
     c->spec[SL_FUSED_COLUMNS] = k->columns;
     c->spec[SL_FUSED_INPUT] = k->input;
-    c->spec[SL_FUSED_OUTPUT] = k->output;
+    c->spec[SL_FUSED_OUTPUT] = output;
     c->spec[SL_FUSED_ACT] = k->act;
     c->spec[SL_FUSED_N_K] = n_k;
     c->spec[SL_FUSED_ROWS_GROUP] = k->rows_group;
     snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u columns=%u input=%u output=%u rows_group=%u", n_out,
-             n_k, k->columns, k->input, k->output, k->rows_group);
+             n_k, k->columns, k->input, output, k->rows_group);
 }
 
-bool sl_gen_matvec_fused(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+static bool gen_fused(sl_kernel_case *c, uint32_t index, const sl_variant *variant, uint32_t blocks)
 {
     static const fused_case cases[] = {
         {1, 8, 1, SL_INPUT_NORM, SL_ROWS_F32, 0, 32, false},
@@ -345,21 +349,21 @@ bool sl_gen_matvec_fused(sl_kernel_case *c, uint32_t index, const sl_variant *va
         {9, 520, 1, SL_INPUT_ROWS, SL_ROWS_F32, 0, 64, false}, /* too long for shared memory */
     };
     if (index >= SL_COUNTOF(cases)) return false;
-    fill_fused(c, &cases[index], variant->key, false);
+    fill_fused(c, &cases[index], variant->key, false, blocks);
     return true;
 }
 
-bool sl_gen_matvec_gated(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+static bool gen_gated(sl_kernel_case *c, uint32_t index, const sl_variant *variant, uint32_t blocks)
 {
     static const fused_case cases[] = {
-        {64, 8, 1, SL_INPUT_NORM, SL_ROWS_Q8, SL_ACT_SILU, 32, false},
-        {96, 24, 1, SL_INPUT_NORM, SL_ROWS_Q8, SL_ACT_GELU, 64, false},
+        {64, 8, 1, SL_INPUT_NORM, BLOCKS, SL_ACT_SILU, 32, false},
+        {96, 24, 1, SL_INPUT_NORM, BLOCKS, SL_ACT_GELU, 64, false},
         {70, 40, 1, SL_INPUT_PLAIN, SL_ROWS_F32, SL_ACT_GELU, 16, false},
-        {64, 16, 3, SL_INPUT_ROWS, SL_ROWS_Q8, SL_ACT_SILU, 32, false},
+        {64, 16, 3, SL_INPUT_ROWS, BLOCKS, SL_ACT_SILU, 32, false},
         {33, 8, 8, SL_INPUT_ROWS, SL_ROWS_F32, SL_ACT_SILU, 32, false},
     };
     if (index >= SL_COUNTOF(cases)) return false;
-    fill_fused(c, &cases[index], variant->key, true);
+    fill_fused(c, &cases[index], variant->key, true, blocks);
     return true;
 }
 
@@ -367,12 +371,14 @@ typedef struct moe_fused_case {
     uint32_t n_out, units, n_experts, n_used, n_tokens, input, output, act, rows_group;
 } moe_fused_case;
 
-static void fill_moe_fused(sl_kernel_case *c, const moe_fused_case *k, uint32_t type, bool down)
+static void fill_moe_fused(sl_kernel_case *c, const moe_fused_case *k, uint32_t type, bool down,
+                           uint32_t blocks)
 {
 #define AT(field) offsetof(struct sl_push_moe_fused, field)
     const bool floats = sl_weight_is_float(type);
     const uint32_t n_k = width_for(type, k->units, 0), items = k->n_used * k->n_tokens;
-    const uint32_t format = k->input == SL_INPUT_ROWS && !floats ? SL_ROWS_Q8 : SL_ROWS_F32;
+    const uint32_t format = k->input == SL_INPUT_ROWS && !floats ? blocks : SL_ROWS_F32;
+    const uint32_t output = k->output == BLOCKS ? blocks : k->output;
     const uint32_t x_rows = down ? items : k->n_tokens, y_rows = down ? k->n_tokens : items;
     struct sl_push_moe_fused *p = (struct sl_push_moe_fused *)c->push;
     *p = (struct sl_push_moe_fused){.n_out = k->n_out,
@@ -404,7 +410,7 @@ static void fill_moe_fused(sl_kernel_case *c, const moe_fused_case *k, uint32_t 
     for (uint32_t i = 0; i < items; i++)
         ids[i] = sl_case_random_below(c, k->n_experts);
     if (items > 4) ids[items / 2] = k->n_experts; /* does not exist: zeros */
-    void *y = sl_case_rows_add(c, AT(y), down ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, k->output, y_rows,
+    void *y = sl_case_rows_add(c, AT(y), down ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, output, y_rows,
                                k->n_out, k->n_out);
     if (down) {
         sl_case_fill_floats(c, sl_case_operand_add(c, AT(weights), SL_CASE_IN, SL_CASE_F32, 4ull * items),
@@ -416,7 +422,7 @@ static void fill_moe_fused(sl_kernel_case *c, const moe_fused_case *k, uint32_t 
     c->spec_count = SL_FUSED_COUNT;
     c->spec[SL_FUSED_COLUMNS] = 1;
     c->spec[SL_FUSED_INPUT] = k->input;
-    c->spec[SL_FUSED_OUTPUT] = k->output;
+    c->spec[SL_FUSED_OUTPUT] = output;
     c->spec[SL_FUSED_ACT] = k->act;
     c->spec[SL_FUSED_N_K] = down ? n_k * k->n_used : n_k;
     c->spec[SL_FUSED_ROWS_GROUP] = k->rows_group;
@@ -424,19 +430,19 @@ static void fill_moe_fused(sl_kernel_case *c, const moe_fused_case *k, uint32_t 
              k->n_experts, k->n_used, k->n_tokens, k->input);
 }
 
-bool sl_gen_moe_gated(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+static bool gen_moe_gated(sl_kernel_case *c, uint32_t index, const sl_variant *variant, uint32_t blocks)
 {
     static const moe_fused_case cases[] = {
-        {64, 24, 4, 3, 1, SL_INPUT_NORM, SL_ROWS_Q8, SL_ACT_SILU, 32},
-        {128, 18, 3, 2, 3, SL_INPUT_ROWS, SL_ROWS_Q8, SL_ACT_GELU, 32},
+        {64, 24, 4, 3, 1, SL_INPUT_NORM, BLOCKS, SL_ACT_SILU, 32},
+        {128, 18, 3, 2, 3, SL_INPUT_ROWS, BLOCKS, SL_ACT_GELU, 32},
         {33, 8, 5, 3, 2, SL_INPUT_PLAIN, SL_ROWS_F32, SL_ACT_SILU, 16},
     };
     if (index >= SL_COUNTOF(cases)) return false;
-    fill_moe_fused(c, &cases[index], variant->key, false);
+    fill_moe_fused(c, &cases[index], variant->key, false, blocks);
     return true;
 }
 
-bool sl_gen_moe_down(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+static bool gen_moe_down(sl_kernel_case *c, uint32_t index, const sl_variant *variant, uint32_t blocks)
 {
     static const moe_fused_case cases[] = {
         {70, 24, 4, 3, 1, SL_INPUT_ROWS, SL_ROWS_F32, 0, 16},
@@ -444,9 +450,25 @@ bool sl_gen_moe_down(sl_kernel_case *c, uint32_t index, const sl_variant *varian
         {16, 16, 2, 1, 3, SL_INPUT_ROWS, SL_ROWS_F32, 0, 16},
     };
     if (index >= SL_COUNTOF(cases)) return false;
-    fill_moe_fused(c, &cases[index], variant->key, true);
+    fill_moe_fused(c, &cases[index], variant->key, true, blocks);
     return true;
 }
+
+/* Two kernels each: int8 and f16. */
+#define BOTH(name, gen)                                                                                      \
+    bool sl_gen_##name(sl_kernel_case *c, uint32_t index, const sl_variant *variant)                         \
+    {                                                                                                        \
+        return gen(c, index, variant, SL_ROWS_Q8);                                                           \
+    }                                                                                                        \
+    bool sl_gen_##name##_f16(sl_kernel_case *c, uint32_t index, const sl_variant *variant)                   \
+    {                                                                                                        \
+        return gen(c, index, variant, SL_ROWS_F16_SCALED);                                                   \
+    }
+BOTH(matvec_fused, gen_fused)
+BOTH(matvec_gated, gen_gated)
+BOTH(moe_gated, gen_moe_gated)
+BOTH(moe_down, gen_moe_down)
+#undef BOTH
 
 bool sl_gen_moe_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
 {

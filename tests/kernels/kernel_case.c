@@ -57,6 +57,7 @@ void *sl_case_rows_add(sl_kernel_case *c, uint32_t push_offset, uint32_t flags, 
     static const sl_case_type types[] = {[SL_ROWS_F32] = SL_CASE_F32,
                                          [SL_ROWS_F16] = SL_CASE_F16,
                                          [SL_ROWS_Q8] = SL_CASE_Q8,
+                                         [SL_ROWS_F16_SCALED] = SL_CASE_F16_SCALED,
                                          [SL_ROWS_S8] = SL_CASE_S8};
     const bool gaps = format == SL_ROWS_F32 || format == SL_ROWS_F16;
     const uint64_t elements = gaps ? (uint64_t)(rows - 1) * stride + n : (uint64_t)rows * n;

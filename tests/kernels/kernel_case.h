@@ -17,8 +17,9 @@ typedef enum sl_case_type {
     SL_CASE_F16,
     SL_CASE_Q8, /* activation rows (SL_ROWS_Q8) of row_elements, without gaps: compared as the floats they
                    stand for */
-    SL_CASE_S8, /* the same of a matrix of SL_ROWS_S8 */
-    SL_CASE_KV_Q8_0, /* groups of a KV cache (SL_KV_Q8_0) of heads of row_elements: the same */
+    SL_CASE_F16_SCALED, /* the same of SL_ROWS_F16_SCALED */
+    SL_CASE_S8,         /* the same of a matrix of SL_ROWS_S8 */
+    SL_CASE_KV_Q8_0,    /* groups of a KV cache (SL_KV_Q8_0) of heads of row_elements: the same */
     SL_CASE_KV_Q4_0,
     SL_CASE_U32,
     SL_CASE_BYTES

@@ -136,25 +136,31 @@ static uint32_t kv_type_of(const sl_case_operand *op)
     return op->type == SL_CASE_KV_Q8_0 ? SL_KV_Q8_0 : op->type == SL_CASE_KV_Q4_0 ? SL_KV_Q4_0 : SL_KV_F16;
 }
 
-/* Of Q8 rows: their elements, then the sums of their blocks. */
+/* Format of rows of blocks, or 0. */
+static uint32_t blocks_of(const sl_case_operand *op)
+{
+    return op->type == SL_CASE_Q8 ? SL_ROWS_Q8 : op->type == SL_CASE_F16_SCALED ? SL_ROWS_F16_SCALED : 0;
+}
+
+/* Of rows of blocks: their elements, then the sums of their blocks. */
 static uint64_t element_count(const sl_case_operand *op)
 {
     if (kv_type_of(op) != SL_KV_F16)
         return op->bytes / SL_KV_GROUP_BYTES(kv_type_of(op), op->row_elements) * SL_KV_PAGE_TOKENS *
                op->row_elements;
     if (op->type == SL_CASE_S8) return op->bytes / (op->row_elements + 4ull) * op->row_elements;
-    if (op->type != SL_CASE_Q8) return op->bytes / (op->type == SL_CASE_F16 ? 2 : 4);
+    if (!blocks_of(op)) return op->bytes / (op->type == SL_CASE_F16 ? 2 : 4);
     const uint64_t n = op->row_elements;
-    return op->bytes / (n + n / 4) * (n + n / 32);
+    return op->bytes / sl_rows_bytes(blocks_of(op), n) * (n + n / 32);
 }
 
-static float q8_element(const sl_case_operand *op, const uint8_t *at, uint64_t i)
+static float block_element(const sl_case_operand *op, const uint8_t *at, uint64_t i)
 {
-    const uint32_t n = op->row_elements, each = n + n / 32, k = (uint32_t)(i % each);
-    const uint8_t *row = at + i / each * sl_rows_bytes(SL_ROWS_Q8, n);
-    if (k < n) return sl_rows_get(SL_ROWS_Q8, row, n, k);
+    const uint32_t n = op->row_elements, each = n + n / 32, k = (uint32_t)(i % each), format = blocks_of(op);
+    const uint8_t *row = at + i / each * sl_rows_bytes(format, n);
+    if (k < n) return sl_rows_get(format, row, n, k);
     float sum;
-    memcpy(&sum, row + n + (k - n) * 8 + 4, sizeof sum);
+    memcpy(&sum, row + sl_rows_bytes(format, n) - n / 4 + (k - n) * 8 + 4, sizeof sum);
     return sum;
 }
 
@@ -180,7 +186,7 @@ static float element(const sl_case_operand *op, const uint8_t *at, uint64_t i)
 {
     if (kv_type_of(op) != SL_KV_F16) return kv_element(op, at, i);
     if (op->type == SL_CASE_S8) return s8_element(op, at, i);
-    if (op->type == SL_CASE_Q8) return q8_element(op, at, i);
+    if (blocks_of(op)) return block_element(op, at, i);
     if (op->type == SL_CASE_F16) {
         uint16_t half;
         memcpy(&half, at + 2 * i, sizeof half);

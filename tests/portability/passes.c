@@ -20,7 +20,7 @@ typedef struct visitor {
     sl_kernel_set *set;
     pass_phase_fn visit;
     void *user;
-    bool int8; /* activations of decode steps */
+    uint32_t decode_rows; /* activations of decode steps, by default */
     char model[64];
 } visitor;
 
@@ -53,10 +53,14 @@ static void visit_shapes(visitor *v, const sl_layout *layout)
         visit_pass(v, layout, &shapes[i]);
 }
 
-/* Products of many tokens in two phases, where the device has what that takes. */
+/* Products of many tokens in two phases, experts in groups, where the device has what that takes. */
 static void use_gemm(const visitor *v, sl_paper_model *paper, bool int8)
 {
-    sl_gemm_choose(&paper->model, &sl_device_get_info(v->device)->caps, int8, &paper->layout.limits);
+    const sl_device_caps *caps = &sl_device_get_info(v->device)->caps;
+    sl_limits few = paper->layout.limits;
+    sl_gemm_choose(&paper->model, caps, int8, &paper->layout.limits);
+    sl_limits_few_columns(&few, &paper->model, caps, false);
+    paper->layout.limits.experts_grouped = few.experts_grouped;
     sl_workspace_lay_out(&paper->model, &paper->layout.limits, paper->layout.work.x.begin,
                          &paper->layout.work);
 }
@@ -72,11 +76,11 @@ static void visit_model(visitor *v, const tiny_model *m, const char *type_name)
     visit_shapes(v, &paper.layout);
     use_gemm(v, &paper, false);
     if (paper.layout.limits.gemm_format != SL_ROWS_F32) visit_shapes(v, &paper.layout);
-    paper.layout.fused_decode = v->int8; /* activations of int8, by default where they are fast */
-    use_gemm(v, &paper, true);
+    paper.layout.decode_rows = v->decode_rows;
+    use_gemm(v, &paper, v->decode_rows == SL_ROWS_Q8);
     for (uint32_t type = SL_KV_F16; type < SL_KV_TYPE_COUNT; type++) {
         paper.layout.kv_type = type;
-        if (v->int8 || type != SL_KV_F16) visit_shapes(v, &paper.layout);
+        if (v->decode_rows != SL_ROWS_F32 || type != SL_KV_F16) visit_shapes(v, &paper.layout);
     }
     sl_paper_model_close(&paper);
 }
@@ -87,7 +91,9 @@ void passes_visit(sl_device *device, sl_kernel_set *set, const char *types, pass
                  .set = set,
                  .visit = visit,
                  .user = user,
-                 .int8 = sl_caps_have(&sl_device_get_info(device)->caps, SL_CAP_DOT_8_FAST)};
+                 .decode_rows = sl_caps_have(&sl_device_get_info(device)->caps, SL_CAP_DOT_8_FAST)
+                                    ? SL_ROWS_Q8
+                                    : SL_ROWS_F16_SCALED};
     /* Llama-3-8B, Llama-3.2-1B, Gemma-3-1B, Qwen3-30B-A3B, with a layer or two. */
     tiny_model llama = {"llama", 1, 4096, 32, 8, 128, 14336, 8192, .hole = true};
     const tiny_model llama_small = {"llama",          1,           2048, 32, 8, 64, 8192, 8192, .tied = true,

@@ -123,6 +123,38 @@ static void look_at_phase(void *user, const char *where, const sl_phase *phase)
     c->spilled += spills(&figures);
 }
 
+/* What passes must have run on chips without matrix units: the arithmetic that each is best at. */
+static const struct {
+    const char *chip, *variants[3];
+} best[] = {
+    {"VEGA10", {"gemm/f16_t128", "matvec_fused_f16/q4_k", "moe_matmul/q4_k_64"}},
+    {"VEGA20", {"gemm/s8_t128", "matvec_fused/q4_k", "moe_matmul/q4_k_64"}},
+    {"NAVI10", {"gemm/f16_t128", "matvec_fused_f16/q4_k", "moe_matmul/q4_k_64"}},
+    {"NAVI21", {"gemm/s8_t128", "matvec_fused/q4_k", "moe_matmul/q4_k_64"}},
+    {"730", {"gemm/f16_t128", "matvec_fused_f16/q4_k", "moe_matmul/q4_k_64"}},
+    {"830", {"gemm/f16_t128", "matvec_fused_f16/q4_k", "moe_matmul/q4_k_64"}},
+};
+
+static bool variant_seen(const context *c, const char *wanted)
+{
+    char name[64];
+    for (size_t i = 0; i < c->seen_count; i++) {
+        const sl_variant *v = c->seen[i]->variant;
+        snprintf(name, sizeof name, "%s/%s", sl_kernel_rows[v->kernel].name, v->name);
+        if (!strcmp(name, wanted)) return true;
+    }
+    return false;
+}
+
+static void check_best(const context *c)
+{
+    const char *chip = getenv("SLUICE_PORTABILITY_NAME");
+    for (size_t i = 0; chip && i < SL_COUNTOF(best); i++)
+        for (size_t k = 0; !strcmp(chip, best[i].chip) && k < SL_COUNTOF(best[i].variants); k++)
+            if (!variant_seen(c, best[i].variants[k]))
+                fail_msg("no pass runs %s on %s", best[i].variants[k], chip);
+}
+
 static void test_passes(void **state)
 {
     context *c = *state;
@@ -131,6 +163,7 @@ static void test_passes(void **state)
     print_message("# %zu kernels in the passes of usual models\n", c->seen_count);
     print_title();
     if (c->spilled) fail_msg("%u kernels that this device would run spill", c->spilled);
+    check_best(c);
 }
 
 /* Whether this device would run the variant although no pass above did: the kernel is one of passes, but none
@@ -138,13 +171,16 @@ static void test_passes(void **state)
  */
 static bool preferred(const context *c, const sl_variant *v)
 {
+    const sl_device_caps *caps = &sl_device_get_info(c->device)->caps;
+    /* Nothing runs an emulated dot product unless it is asked to. */
+    if (v->needs & SL_CAP_DOT_8 && !sl_caps_have(caps, SL_CAP_DOT_8_FAST)) return false;
     bool kernel_seen = false;
     for (size_t i = 0; i < c->seen_count; i++) {
         const sl_variant *seen = c->seen[i]->variant;
         if (seen->kernel == v->kernel && seen->key == v->key) return false;
         kernel_seen |= seen->kernel == v->kernel;
     }
-    return kernel_seen && sl_variant_select(v->kernel, v->key, &sl_device_get_info(c->device)->caps) == v;
+    return kernel_seen && sl_variant_select(v->kernel, v->key, caps) == v;
 }
 
 /* ---- The constants to compile with ---- */

@@ -103,8 +103,10 @@ static void test_vendors(void **state)
     sl_tuning t;
     const sl_device_info adreno = device_with(base, 0x5143);
     sl_tuning_default(&t, &adreno);
-    assert_int_equal(product(&t, SL_WEIGHT_Q6_K, 4), SL_K_matvec);
-    assert_int_equal(product(&t, SL_WEIGHT_Q6_K, 5), SL_K_matmul);
+    assert_int_equal(product(&t, SL_WEIGHT_Q4_K, 4), SL_K_matvec);
+    assert_int_equal(product(&t, SL_WEIGHT_Q4_K, 5), SL_K_matmul);
+    assert_int_equal(product(&t, SL_WEIGHT_Q6_K, 2), SL_K_matvec);
+    assert_int_equal(product(&t, SL_WEIGHT_Q6_K, 3), SL_K_matmul);
 }
 
 /* A kernel that the device cannot run has no columns. */

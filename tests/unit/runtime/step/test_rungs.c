@@ -106,7 +106,7 @@ static uint32_t count_of(const fixture *f, const char *label)
 static void test_fused_halves(void **state)
 {
     fixture *f = *state;
-    f->paper.layout.fused_decode = true;
+    f->paper.layout.decode_rows = SL_ROWS_Q8;
     f->tuning->columns[SL_WEIGHT_F16][SL_RUNG_matvec] = 6;
     f->tuning->columns[SL_WEIGHT_Q8_0][SL_RUNG_matvec] = 4;
     build(f, 4);
@@ -122,7 +122,7 @@ static void test_fused_halves(void **state)
     build(f, 7);
     expect(f, "ffn_gate", 0, SL_K_matmul_skinny);
     expect(f, "attn_q", 1, SL_K_matmul_skinny);
-    f->paper.layout.fused_decode = false; /* nothing holds them together */
+    f->paper.layout.decode_rows = SL_ROWS_F32; /* nothing holds them together */
     build(f, 5);
     expect(f, "attn_q", 0, SL_K_matvec);
     expect(f, "attn_v", 0, SL_K_matmul_skinny);

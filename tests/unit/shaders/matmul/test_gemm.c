@@ -53,6 +53,39 @@ static void test_choice(void **state)
     assert_null(sl_gemm_select(SL_K_gemm, &push, &(sl_device_caps){.features = SL_CAP_SPIRV}));
 }
 
+/* A device without matrix units: large tiles where they make as many waves as the device has units. */
+static void test_choice_of_tiles(void **state)
+{
+    (void)state;
+    static const struct {
+        sl_kernel_id kernel;
+        uint32_t format, n_out, n_tokens;
+        const char *variant;
+    } wanted[] = {
+        {SL_K_gemm, SL_ROWS_S8, 4096, 512, "s8_t128"},
+        {SL_K_gemm, SL_ROWS_S8, 1024, 100, "s8_t64"},
+        {SL_K_gemm, SL_ROWS_F16, 4096, 512, "f16_t128"},
+        {SL_K_gemm, SL_ROWS_F16, 576, 65, "f16_t64"},
+        {SL_K_gemm_gated, SL_ROWS_S8, 14336, 512, "s8_g64"},
+        {SL_K_gemm_gated, SL_ROWS_F16, 64, 65, "f16_g64"},
+    };
+    const sl_device_caps caps = {.features =
+                                     SL_CAP_SPIRV | SL_CAP_STORAGE_16 | SL_CAP_SUBGROUP | SL_CAP_DOT_8,
+                                 .subgroup_size = 64,
+                                 .max_workgroup_invocations = 256,
+                                 .compute_units = 60};
+    for (size_t i = 0; i < SL_COUNTOF(wanted); i++) {
+        const struct sl_push_gemm push = {.n_out = wanted[i].n_out,
+                                          .n_k = 4096,
+                                          .n_tokens = wanted[i].n_tokens,
+                                          .format = wanted[i].format};
+        const sl_variant *v = sl_gemm_select(wanted[i].kernel, &push, &caps);
+        assert_non_null(v);
+        assert_string_equal(v->name, wanted[i].variant);
+        assert_false(sl_gemm_on_matrix_units(v));
+    }
+}
+
 static void test_spec(void **state)
 {
     (void)state;
@@ -134,10 +167,8 @@ static void test_outlier(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_spec),
-        cmocka_unit_test(test_rotation),
-        cmocka_unit_test(test_outlier),
+        cmocka_unit_test(test_choice),   cmocka_unit_test(test_choice_of_tiles), cmocka_unit_test(test_spec),
+        cmocka_unit_test(test_rotation), cmocka_unit_test(test_outlier),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
