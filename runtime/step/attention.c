@@ -183,10 +183,10 @@ sl_status sl_emit_turns(sl_builder *b)
 
 uint32_t sl_attention_format(const sl_builder *b)
 {
+    if (!in_one_step(b)) return SL_ROWS_F32;
+    if (sl_build_few(b, b->shape->n_tokens)) return SL_ROWS_F16;
     const bool blocks = b->h->head_dim % 32 == 0; /* of Q8: within a head */
-    return in_one_step(b) && sl_decode_fused(b) && blocks
-               ? sl_decode_row_format(sl_build_tensor(b, SL_PART_O))
-               : SL_ROWS_F32;
+    return sl_decode_fused(b) && blocks ? sl_decode_row_format(sl_build_tensor(b, SL_PART_O)) : SL_ROWS_F32;
 }
 
 static void step_spec(const sl_builder *b, uint32_t spec[SL_SPEC_MAX])

@@ -120,7 +120,8 @@ static sl_status emit_attention_half(sl_builder *b)
     sl_status st;
     SL_TRY(sl_decode_fused(b) ? sl_emit_decode_qkv(b) : emit_qkv(b));
     SL_TRY(sl_emit_attention(b));
-    SL_TRY(sl_decode_fused(b) ? sl_emit_decode_o(b) : sl_emit_products(b, &output, 1, SL_ROWS_F32));
+    SL_TRY(sl_decode_fused(b) ? sl_emit_decode_o(b)
+                              : sl_emit_products(b, &output, 1, sl_attention_format(b)));
     SL_TRY(emit_post_norm(b, "attn_post_norm", SL_PART_ATTN_POST_NORM));
 cleanup:
     return st;
@@ -156,6 +157,8 @@ static sl_status emit_dense(sl_builder *b)
     SL_TRY(emit_ffn_norm(b));
     if (gemm) {
         SL_TRY(sl_emit_gemm_gated(b, w->h, sl_build_rows_format(b)));
+    } else if (sl_build_few_gated(b)) {
+        SL_TRY(sl_emit_few_gated(b));
     } else {
         SL_TRY(sl_emit_products(b, gate_up, 2, inner));
         SL_TRY(sl_emit_act_mul(b, t, b->h->n_ff, inner));

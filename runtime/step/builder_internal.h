@@ -55,6 +55,11 @@ typedef struct sl_product {
 
 /* Does the device have kernels of its own for so many columns; they read rows of F16. */
 bool sl_build_few(const sl_builder *b, uint32_t n_tokens);
+/* Can one kernel for few columns make the products with gate and up: both resident and of one type? The
+ * layer's own. */
+bool sl_build_few_gated(const sl_builder *b);
+/* work.act = act(gate . h) * (up . h), rows of F16 both, h = work.h */
+sl_status sl_emit_few_gated(sl_builder *b);
 /* x_format: SL_ROWS_*, F16 only where sl_build_few says so. */
 sl_status sl_emit_product(sl_builder *b, const sl_product *o, uint32_t x_format);
 /* Rows of x (f32) as f16 in work.halves. */

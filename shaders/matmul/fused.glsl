@@ -6,6 +6,7 @@
 //   Chunk weight_chunk(uint which, uint r, uint i)  chunk i of row r of matrix `which`
 #ifndef SL_FUSED_GLSL
 #define SL_FUSED_GLSL
+#include "activation.glsl"
 #include "rows_out.glsl"
 #include "reduce.glsl"
 
@@ -222,8 +223,7 @@ shared float made[OUTPUT == SL_ROWS_Q8 ? COLUMNS * ROWS_GROUP : 1u];
 float activated(float gate, float up)
 {
     if (MATRICES == 1u) return gate;
-    const float inner = clamp(0.7978845608028654 * (gate + 0.044715 * gate * gate * gate), -10.0, 10.0);
-    return (ACT == SL_ACT_GELU ? 0.5 * gate * (1.0 + tanh(inner)) : gate / (1.0 + exp(-gate))) * up;
+    return ACTIVATED(ACT, gate) * up;
 }
 
 // Of column c, what this invocation (the r-th of its subgroup, r < ROWS) keeps.

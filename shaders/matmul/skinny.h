@@ -11,12 +11,12 @@ typedef struct sl_skinny_plan {
     uint32_t tiles;         /* u32 of `arrived`; 0 likewise */
 } sl_skinny_plan;
 
-/* The plan for n_tokens columns of a matrix; variant is NULL where the device has none (then other kernels do
- * it). Threads: any. */
-void sl_skinny_plan_make(const sl_device_caps *caps, uint32_t weight_type, uint32_t n_out, uint32_t n_k,
-                         uint32_t n_tokens, sl_skinny_plan *out);
+/* The plan of `kernel` (matmul_skinny, matmul_skinny_gated) for n_tokens columns of a matrix, or of two;
+ * variant is NULL where the device has none (then other kernels do it). Threads: any. */
+void sl_skinny_plan_make(const sl_device_caps *caps, sl_kernel_id kernel, uint32_t weight_type,
+                         uint32_t n_out, uint32_t n_k, uint32_t n_tokens, sl_skinny_plan *out);
 
-/* The usable variant of `kernel` (matmul_skinny, moe_matmul) with the smallest tile that holds so many
+/* The usable variant of `kernel` (these and moe_matmul) with the smallest tile that holds so many
  * columns, else the one with the largest tile; the first of the registry among equals. NULL: none. */
 const sl_variant *sl_skinny_variant(const sl_device_caps *caps, sl_kernel_id kernel, uint32_t weight_type,
                                     uint32_t columns);

@@ -32,7 +32,7 @@ static void test_without_matrix_units(void **state)
     sl_skinny_plan plan;
     uint64_t bytes = 1;
     uint32_t tiles = 1;
-    sl_skinny_plan_make(&caps, SL_WEIGHT_Q4_K, 4096, 4096, 16, &plan);
+    sl_skinny_plan_make(&caps, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 4096, 16, &plan);
     assert_null(plan.variant);
     sl_skinny_room(&caps, &bytes, &tiles);
     assert_int_equal(bytes, 0);
@@ -50,13 +50,13 @@ static void test_variant(void **state)
                          known = device_with(matrix | SL_CAP_MATRIX_FRAGMENTS, 132);
     sl_skinny_plan plan;
     for (size_t i = 0; i < SL_COUNTOF(cases); i++) {
-        sl_skinny_plan_make(&plain, SL_WEIGHT_Q6_K, 4096, 4096, cases[i].tokens, &plan);
+        sl_skinny_plan_make(&plain, SL_K_matmul_skinny, SL_WEIGHT_Q6_K, 4096, 4096, cases[i].tokens, &plan);
         assert_non_null(plan.variant);
         assert_int_equal(plan.variant->tile_y, cases[i].tile);
-        sl_skinny_plan_make(&known, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
+        sl_skinny_plan_make(&known, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
         assert_int_equal(plan.variant->tile_y, cases[i].tile);
         assert_true(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
-        sl_skinny_plan_make(&plain, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
+        sl_skinny_plan_make(&plain, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
         assert_false(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
     }
 }
@@ -77,7 +77,7 @@ static void test_splits(void **state)
         assert_true(bytes > 0 && tiles > 0);
         for (size_t i = 0; i < SL_COUNTOF(n_outs) * SL_COUNTOF(n_ks) * SL_COUNTOF(tokens); i++) {
             const uint32_t n_out = n_outs[i % 6], n_k = n_ks[i / 6 % 5], t = tokens[i / 30];
-            sl_skinny_plan_make(&caps, SL_WEIGHT_F16, n_out, n_k, t, &plan);
+            sl_skinny_plan_make(&caps, SL_K_matmul_skinny, SL_WEIGHT_F16, n_out, n_k, t, &plan);
             assert_true(plan.n_splits >= 1);
             assert_true(plan.n_splits == 1 || plan.n_splits * 256 <= n_k);
             assert_true(plan.partial_bytes <= bytes);
@@ -86,9 +86,9 @@ static void test_splits(void **state)
         }
     }
     const sl_device_caps caps = device_with(matrix, 132);
-    sl_skinny_plan_make(&caps, SL_WEIGHT_F16, 4096, 4096, 16, &plan);
+    sl_skinny_plan_make(&caps, SL_K_matmul_skinny, SL_WEIGHT_F16, 4096, 4096, 16, &plan);
     assert_int_equal(plan.n_splits, 8); /* 64 tiles on 132 units */
-    sl_skinny_plan_make(&caps, SL_WEIGHT_F16, 128256, 4096, 16, &plan);
+    sl_skinny_plan_make(&caps, SL_K_matmul_skinny, SL_WEIGHT_F16, 128256, 4096, 16, &plan);
     assert_int_equal(plan.n_splits, 1);
 }
 
