@@ -102,7 +102,7 @@ bool sl_build_few_gated(const sl_builder *b)
            sl_build_place_of(b, gate)->home == SL_HOME_DEVICE &&
            sl_build_place_of(b, up)->home == SL_HOME_DEVICE &&
            sl_skinny_variant(sl_kernel_set_caps(b->kernels), SL_K_matmul_skinny_gated,
-                             (uint32_t)gate->file->type, b->shape->n_tokens);
+                             (uint32_t)gate->file->type, gate->n_k, b->shape->n_tokens);
 }
 
 sl_status sl_emit_few_gated(sl_builder *b)

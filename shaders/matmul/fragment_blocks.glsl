@@ -171,6 +171,149 @@ void decode(uint product, uint r, out f16vec2 even, out f16vec2 odd)
     odd = (bits_pair(((q >> 8) & 0x00ff00ffu) | 0x64006400u) - base) * scale;
 }
 
+#elif SL_KEY == 2 || SL_KEY == 8 // Q4_0, Q8_0: of an invocation two blocks, which begin at a word
+
+// Eight blocks are whole vectors, and the two of an invocation begin c words after one.
+#define BLOCK    256u
+#define PRODUCTS 16u
+#if SL_KEY == 2
+#define VECTORS     3u
+#define BLOCK_BYTES 18u
+#else
+#define VECTORS     5u
+#define BLOCK_BYTES 34u
+#endif
+#define WORDS   (BLOCK_BYTES / 2u) // of two blocks
+#define SECOND  (WORDS / 2u)       // word whose upper half is the factor of the second
+
+uvec4 raw[ROW_SLOTS * VECTORS];
+uint words[ROW_SLOTS * WORDS];
+uint place[ROW_SLOTS]; // of the eight blocks, in vectors
+
+uint row_place(uint row, uint row_bytes, uint block) { return row * (row_bytes / 16u) + block * BLOCK_BYTES / 2u; }
+
+void load_raw(uint c)
+{
+    EACH_SLOT [[unroll]] for (uint i = 0u; i < VECTORS; i++)
+        raw[r * VECTORS + i] = U32x4(MATRIX(r)).at[place[r] + (BLOCK_BYTES / 8u) * c + i];
+}
+
+void fetch_first(uint c) { load_raw(c); }
+
+uint raw_word(uint r, uint i) { return raw[r * VECTORS + i / 4u][i & 3u]; }
+
+void begin_block(uint c, bool more)
+{
+    const bool one = (c & 1u) != 0u, two = (c & 2u) != 0u;
+    EACH_SLOT {
+        uint near[WORDS + 2u]; // from word c % 2 on
+        [[unroll]] for (uint i = 0u; i < WORDS + 2u; i++) near[i] = one ? raw_word(r, i + 1u) : raw_word(r, i);
+        [[unroll]] for (uint i = 0u; i < WORDS; i++) words[r * WORDS + i] = two ? near[i + 2u] : near[i];
+        place[r] += BLOCK_BYTES / 2u;
+    }
+    if (more) load_raw(c);
+}
+
+void half_done(uint c, bool more) {}
+void block_done(uint c, bool more) {}
+
+// Word j of what follows the factor of block `second`.
+uint quants(uint r, uint second, uint j)
+{
+    const uint at = r * WORDS;
+    return second != 0u ? words[at + SECOND + 1u + j] : (words[at + j] >> 16) | (words[at + j + 1u] << 16);
+}
+
+f16vec2 factor(uint r, uint second)
+{
+    return second != 0u ? bits_pair(words[r * WORDS + SECOND]).yy : bits_pair(words[r * WORDS]).xx;
+}
+
+#if SL_KEY == 2 // product = 8 * block + 2 * word + nibble
+
+uint x_source(uint product, uint c)
+{
+    return 64u * c + 32u * (product >> 3) + 16u * (product & 1u) + 4u * ((product >> 1) & 3u);
+}
+
+void decode(uint product, uint r, out f16vec2 even, out f16vec2 odd)
+{
+    const uint second = product >> 3, q = quants(r, second, (product >> 1) & 3u), q8 = q >> 8;
+    const f16vec2 d = factor(r, second);
+    if ((product & 1u) == 0u) {
+        const f16vec2 base = f16vec2(1032.0hf);
+        even = (bits_pair((q & 0x000f000fu) | 0x64006400u) - base) * d;
+        odd = (bits_pair((q8 & 0x000f000fu) | 0x64006400u) - base) * d;
+    } else { // 1024 + 16 q
+        const f16vec2 sixteenth = f16vec2(0.0625hf), base = f16vec2(-72.0hf);
+        even = fma(bits_pair((q & 0x00f000f0u) | 0x64006400u), sixteenth, base) * d;
+        odd = fma(bits_pair((q8 & 0x00f000f0u) | 0x64006400u), sixteenth, base) * d;
+    }
+}
+
+#else // product = 8 * block + word
+
+uint x_source(uint product, uint c) { return 64u * c + 4u * product; }
+
+void decode(uint product, uint r, out f16vec2 even, out f16vec2 odd)
+{
+    const uint q = quants(r, product >> 3, product & 7u) ^ 0x80808080u;
+    const f16vec2 d = factor(r, product >> 3), base = f16vec2(1152.0hf);
+    even = (bits_pair((q & 0x00ff00ffu) | 0x64006400u) - base) * d;
+    odd = (bits_pair(((q >> 8) & 0x00ff00ffu) | 0x64006400u) - base) * d;
+}
+
+#endif
+
+#elif SL_KEY == 1 || SL_KEY == 30 // F16, BF16: of an invocation every fourth vector; product = 2 * vector + half
+
+#define BLOCK    256u
+#define PRODUCTS 16u
+#define VECTORS  8u
+
+uvec4 raw[ROW_SLOTS * VECTORS];
+uint place[ROW_SLOTS]; // of the block, in vectors; of the one to be read next
+
+uint x_source(uint product, uint c) { return 32u * (product >> 1) + 8u * c + 4u * (product & 1u); }
+uint row_place(uint row, uint row_bytes, uint block) { return row * (row_bytes / 16u) + block * (BLOCK / 8u); }
+
+void load_half(uint c, uint first)
+{
+    EACH_SLOT [[unroll]] for (uint i = first; i < first + VECTORS / 2u; i++)
+        raw[r * VECTORS + i] = U32x4(MATRIX(r)).at[place[r] + 4u * i + c];
+}
+
+void fetch_first(uint c)
+{
+    load_half(c, 0u);
+    load_half(c, VECTORS / 2u);
+}
+
+void begin_block(uint c, bool more) { EACH_SLOT place[r] += BLOCK / 8u; }
+
+void half_done(uint c, bool more)
+{
+    if (more) load_half(c, 0u);
+}
+
+void block_done(uint c, bool more)
+{
+    if (more) load_half(c, VECTORS / 2u);
+}
+
+void decode(uint product, uint r, out f16vec2 even, out f16vec2 odd)
+{
+    const uvec4 v = raw[r * VECTORS + (product >> 1)];
+    const uvec2 w = (product & 1u) == 0u ? v.xy : v.zw;
+#if SL_KEY == 1
+    even = bits_pair((w.x & 0xffffu) | (w.y << 16));
+    odd = bits_pair((w.x >> 16) | (w.y & 0xffff0000u));
+#else
+    even = f16vec2(uintBitsToFloat(w << 16));
+    odd = f16vec2(uintBitsToFloat(w & 0xffff0000u));
+#endif
+}
+
 #else
 #error "no fragments of this weight type"
 #endif

@@ -114,13 +114,20 @@ static uint32_t groups_wanted(const sl_device_caps *caps)
     return GROUPS_PER_UNIT * (caps->compute_units ? caps->compute_units : UNITS_ASSUMED);
 }
 
+bool sl_skinny_takes(const sl_variant *variant, uint32_t n_k)
+{
+    const bool registers = variant->needs & (SL_CAP_MATRIX_FRAGMENTS | SL_CAP_SCALAR_LOADS); /* or emulated */
+    return !registers || n_k % SL_SKINNY_BLOCK == 0;
+}
+
 const sl_variant *sl_skinny_variant(const sl_device_caps *caps, sl_kernel_id kernel, uint32_t weight_type,
-                                    uint32_t columns)
+                                    uint32_t n_k, uint32_t columns)
 {
     const sl_variant *best = NULL;
     for (size_t i = 0; i < sl_variant_count; i++) {
         const sl_variant *v = &sl_variants[i];
         if (v->kernel != kernel || v->key != weight_type || !sl_variant_usable(v, caps, NULL)) continue;
+        if (!sl_skinny_takes(v, n_k)) continue;
         const bool holds = v->tile_y >= columns;
         if (!best || (best->tile_y < columns ? v->tile_y > best->tile_y : holds && v->tile_y < best->tile_y))
             best = v;
@@ -144,7 +151,7 @@ void sl_skinny_room(const sl_device_caps *caps, uint64_t *out_partial_bytes, uin
     };
     *out_partial_bytes = *out_tiles = 0;
     for (size_t i = 0; i < SL_COUNTOF(types); i++)
-        if (!sl_skinny_variant(caps, SL_K_matmul_skinny, types[i], 1)) return;
+        if (!sl_skinny_variant(caps, SL_K_matmul_skinny, types[i], 1, 1)) return;
     for (size_t i = 0; i < sl_variant_count; i++) {
         const sl_variant *v = &sl_variants[i];
         if (v->kernel != SL_K_matmul_skinny && v->kernel != SL_K_matmul_skinny_gated) continue;
@@ -166,7 +173,7 @@ static uint32_t splits_worthwhile(uint32_t weight_type, uint32_t n_k, uint32_t t
 void sl_skinny_plan_make(const sl_device_caps *caps, sl_kernel_id kernel, uint32_t weight_type,
                          uint32_t n_out, uint32_t n_k, uint32_t n_tokens, sl_skinny_plan *out)
 {
-    const sl_variant *v = sl_skinny_variant(caps, kernel, weight_type, n_tokens);
+    const sl_variant *v = sl_skinny_variant(caps, kernel, weight_type, n_k, n_tokens);
     *out = (sl_skinny_plan){.variant = v, .n_splits = 1};
     if (!v) return;
     const uint32_t tiles = (uint32_t)(sl_div_up(n_out, v->tile_x) * sl_div_up(n_tokens, v->tile_y));

@@ -5,6 +5,7 @@
 
 #include "hal/base/checked.h"
 #include "hal/base/half.h"
+#include "shaders/matmul/skinny.h"
 #include "shaders/rows_out.h"
 
 #include <stdio.h>
@@ -219,7 +220,9 @@ bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *v
         {96, 9, 0, 40, 4, BIAS_ADD_IN_PLACE, 4},
     };
     if (index >= SL_COUNTOF(cases)) return false;
-    const uint32_t type = variant->key, n_k = width_for(type, cases[index].units, cases[index].tail);
+    const uint32_t type = variant->key, usual = width_for(type, cases[index].units, cases[index].tail);
+    const uint32_t n_k =
+        sl_skinny_takes(variant, usual) ? usual : (uint32_t)sl_align_up(usual, SL_SKINNY_BLOCK);
     const uint32_t n_out = cases[index].n_out, n_tokens = cases[index].n_tokens;
     const extra extra = gated ? NONE : cases[index].extra;
     struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)c->push;

@@ -58,6 +58,29 @@ static void test_variant(void **state)
         assert_true(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
         sl_skinny_plan_make(&plain, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
         assert_false(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
+        /* Registers take 256 weights of a row at a time. */
+        sl_skinny_plan_make(&known, SL_K_matmul_skinny, SL_WEIGHT_Q8_0, 576, 1536, cases[i].tokens, &plan);
+        assert_true(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
+        sl_skinny_plan_make(&known, SL_K_matmul_skinny, SL_WEIGHT_Q8_0, 1536, 576, cases[i].tokens, &plan);
+        assert_int_equal(plan.variant->tile_y, cases[i].tile);
+        assert_false(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
+        sl_skinny_plan_make(&known, SL_K_matmul_skinny_gated, SL_WEIGHT_Q4_K, 14336, 4096, cases[i].tokens,
+                            &plan);
+        assert_int_equal(plan.variant->tile_y, cases[i].tile);
+        assert_true(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
+    }
+}
+
+/* With many columns a matrix is cut into fewer parts: they are written and read. */
+static void test_splits_of_columns(void **state)
+{
+    (void)state;
+    const sl_device_caps caps = device_with(matrix | SL_CAP_MATRIX_FRAGMENTS, 132);
+    sl_skinny_plan plan;
+    for (uint32_t tokens = 16; tokens <= 64; tokens *= 2) {
+        sl_skinny_plan_make(&caps, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 4096, tokens, &plan);
+        assert_true(plan.n_splits > 1);
+        assert_true(8ull * tokens * plan.n_splits <= 4096 / 256 * 144);
     }
 }
 
@@ -98,6 +121,7 @@ int main(void)
         cmocka_unit_test(test_without_matrix_units),
         cmocka_unit_test(test_variant),
         cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_splits_of_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
