@@ -167,10 +167,12 @@ struct sl_push_gemm {
 /* As matmul, for some tokens (9 to 64, say), each weight read once for as many as the variant's tile has. x
  * is rows of SL_ROWS_F16 at a multiple of 16 bytes, x_stride a multiple of 8. n_splits workgroups share a
  * tile of rows, each a part of k. With n_splits > 1, T tiles of tile_x rows and tile_y tokens: partial is
- * room for T * n_splits * tile_x * tile_y floats, arrived T u32 that are 0 before and after. */
+ * room for T * n_splits * tile_x * tile_y floats, arrived T u32 that are 0 before and after.
+ * matmul_skinny_gated: y[t][r] = act(w[r] . x[t]) * (w2[r] . x[t]), rows of SL_ROWS_F16; bias and add are 0;
+ * partial is twice as large. */
 struct sl_push_matmul_skinny {
-    sl_addr w, x, y, bias, add, partial, arrived;
-    uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes, weight_type, n_splits;
+    sl_addr w, w2, x, y, bias, add, partial, arrived;
+    uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes, weight_type, n_splits, act;
 };
 
 /* Rotates the first rot_dim of each head of x[t][h][:] (heads contiguous, tokens token_stride apart) in

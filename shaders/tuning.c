@@ -120,6 +120,11 @@ static const struct {
                             2,
                             {1, 2, 3, 4, 6, 8, 12},
                             .tokens_min = 16},
+    [SL_K_matmul_skinny_gated] = {{PUSH(matmul_skinny, n_out), PUSH(matmul_skinny, n_k),
+                                   PUSH(matmul_skinny, n_tokens)},
+                                  2,
+                                  {1, 2, 3, 4, 6, 8, 12},
+                                  .tokens_min = 16},
     [SL_K_gemm] = {{PUSH(gemm, n_out), PUSH(gemm, n_k), PUSH(gemm, n_tokens)}, 2, {0}},
     [SL_K_gemm_gated] = {{PUSH(gemm, n_out), PUSH(gemm, n_k), PUSH(gemm, n_tokens)}, 2, {0}},
     /* The number: items of a tile of moe_matmul. */
@@ -235,7 +240,8 @@ const sl_variant *sl_tuning_usual(const sl_shape_class *of, const sl_device_caps
     case SL_K_gemm_gated:
         return sl_gemm_select(of->kernel, &push, caps);
     case SL_K_matmul_skinny:
-        return sl_skinny_variant(caps, of->kernel, of->key, of->dims[2]);
+    case SL_K_matmul_skinny_gated:
+        return sl_skinny_variant(caps, of->kernel, of->key, of->dims[1], of->dims[2]);
     default:
         return sl_variant_select(of->kernel, of->key, caps);
     }
@@ -256,6 +262,12 @@ uint32_t sl_tuning_number(const sl_tuning *tuning, sl_kernel_id kernel, uint32_t
     return choice && choice->number ? choice->number : fallback;
 }
 
+static bool takes(const sl_variant *variant, const sl_shape_class *of)
+{
+    const bool skinny = of->kernel == SL_K_matmul_skinny || of->kernel == SL_K_matmul_skinny_gated;
+    return !skinny || sl_skinny_takes(variant, of->dims[1]);
+}
+
 uint32_t sl_tuning_variants(const sl_shape_class *of, const sl_device_caps *caps, sl_tuning_choice *out,
                             uint32_t capacity)
 {
@@ -266,7 +278,8 @@ uint32_t sl_tuning_variants(const sl_shape_class *of, const sl_device_caps *caps
     if (sl_caps_have(caps, SL_CAP_HOST_FN)) return count;
     for (size_t i = 0; i < sl_variant_count; i++) {
         const sl_variant *v = &sl_variants[i];
-        if (v == usual || v->kernel != of->kernel || v->key != of->key || !sl_variant_usable(v, caps, NULL))
+        if (v == usual || v->kernel != of->kernel || v->key != of->key || !takes(v, of) ||
+            !sl_variant_usable(v, caps, NULL))
             continue;
         if (count++ < capacity) out[count - 1] = (sl_tuning_choice){*of, v, 0};
     }

@@ -184,11 +184,13 @@ sl_status sl_emit_turns(sl_builder *b)
 
 uint32_t sl_attention_format(const sl_builder *b)
 {
+    if (!in_one_step(b)) return SL_ROWS_F32;
+    const sl_model_tensor *output = sl_build_tensor(b, SL_PART_O);
+    if (!sl_decode_fused(b, SL_HALF_ATTENTION))
+        return sl_build_rows_of_rung(b, sl_build_rung(b, output, b->shape->n_tokens));
     /* Blocks of Q8 lie within a head; those of f16 the kernel cannot make everywhere it runs. */
     const bool blocks = b->h->head_dim % 32 == 0 && b->l->decode_rows == SL_ROWS_Q8;
-    return in_one_step(b) && sl_decode_fused(b, SL_HALF_ATTENTION) && blocks
-               ? sl_decode_row_format(b, sl_build_tensor(b, SL_PART_O))
-               : SL_ROWS_F32;
+    return blocks ? sl_decode_row_format(b, output) : SL_ROWS_F32;
 }
 
 static void step_spec(const sl_builder *b, uint32_t spec[SL_SPEC_MAX])

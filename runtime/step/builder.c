@@ -121,7 +121,7 @@ static sl_status emit_attention_half(sl_builder *b)
     const bool fused = sl_decode_fused(b, SL_HALF_ATTENTION);
     SL_TRY(fused ? sl_emit_decode_qkv(b) : emit_qkv(b));
     SL_TRY(sl_emit_attention(b));
-    SL_TRY(fused ? sl_emit_decode_o(b) : sl_emit_products(b, &output, 1, SL_ROWS_F32));
+    SL_TRY(fused ? sl_emit_decode_o(b) : sl_emit_products(b, &output, 1, sl_attention_format(b)));
     SL_TRY(emit_post_norm(b, "attn_post_norm", SL_PART_ATTN_POST_NORM));
 cleanup:
     return st;
@@ -153,8 +153,10 @@ static sl_status emit_dense(sl_builder *b)
     if (sl_decode_fused(b, SL_HALF_FFN)) return sl_emit_decode_dense(b);
     if (halves) down.x = w->act;
     SL_TRY(emit_ffn_norm(b, outer));
-    if (halves && sl_build_rung(b, gate_up[0].w, t) == SL_RUNG_gemm &&
-        sl_build_rung(b, gate_up[1].w, t) == SL_RUNG_gemm) {
+    if (halves && sl_build_few_gated(b)) {
+        SL_TRY(sl_emit_few_gated(b));
+    } else if (halves && sl_build_rung(b, gate_up[0].w, t) == SL_RUNG_gemm &&
+               sl_build_rung(b, gate_up[1].w, t) == SL_RUNG_gemm) {
         SL_TRY(sl_emit_gemm_gated(b, w->h, outer));
     } else {
         SL_TRY(sl_emit_products(b, gate_up, SL_COUNTOF(gate_up), outer));

@@ -73,6 +73,11 @@ uint32_t sl_build_rows_format(const sl_builder *b, const sl_product *products, u
 /* Products of the same x; several of them, of matrices of one group (gemm_phases.c). x_format: SL_ROWS_*, F16
  * only where sl_build_rows_format says so. */
 sl_status sl_emit_products(sl_builder *b, const sl_product *products, uint32_t count, uint32_t x_format);
+/* Can one kernel for few columns make the products with gate and up: both resident and of one type? The
+ * layer's own. */
+bool sl_build_few_gated(const sl_builder *b);
+/* work.act = act(gate . h) * (up . h), rows of F16 both, h = work.h */
+sl_status sl_emit_few_gated(sl_builder *b);
 /* Rows of x (f32) as f16 in work.halves. */
 sl_status sl_emit_halves(sl_builder *b, sl_range x, uint32_t rows, uint32_t n);
 /* y = `rows` rows of f32 x [n], in another format (SL_ROWS_F16, SL_ROWS_Q8). */

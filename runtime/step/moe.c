@@ -99,8 +99,9 @@ static uint32_t columns_wanted(const sl_builder *b)
 
 static const sl_variant *grouped_variant(const sl_builder *b, sl_part part)
 {
-    return sl_skinny_variant(sl_kernel_set_caps(b->kernels), SL_K_moe_matmul,
-                             (uint32_t)sl_build_tensor(b, part)->file->type, columns_wanted(b));
+    const sl_model_tensor *t = sl_build_tensor(b, part);
+    return sl_skinny_variant(sl_kernel_set_caps(b->kernels), SL_K_moe_matmul, (uint32_t)t->file->type, t->n_k,
+                             columns_wanted(b));
 }
 
 static sl_status emit_group(sl_builder *b, uint32_t tile)

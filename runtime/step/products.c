@@ -50,57 +50,92 @@ static sl_status emit_plain_product(sl_builder *b, const sl_product *o, sl_produ
     return st;
 }
 
-/* Products by matmul_skinny follow each other through SL_FEW_AT_ONCE places for their partial sums, so that
- * several of them need no barrier. */
-/* The plan for `rows` rows of the matrix: what was measured, else the kernel's own. */
-static void plan_skinny(const sl_builder *b, const sl_product *o, uint32_t rows, sl_skinny_plan *out)
+/* The plan for `rows` rows of the matrix, or of two: what was measured, else the kernel's own. */
+static void plan_skinny(const sl_builder *b, sl_kernel_id kernel, const sl_product *o, uint32_t rows,
+                        sl_skinny_plan *out)
 {
     const sl_tuning *tuning = sl_kernel_set_tuning(b->kernels);
     const sl_device_caps *caps = sl_kernel_set_caps(b->kernels);
     const struct sl_push_matmul_skinny push = {.n_out = rows, .n_k = o->w->n_k, .n_tokens = o->n_tokens};
     const uint32_t type = (uint32_t)o->w->file->type;
-    const sl_shape_class of = sl_shape_class_of(SL_K_matmul_skinny, type, &push, NULL);
+    const sl_shape_class of = sl_shape_class_of(kernel, type, &push, NULL);
     sl_skinny_plan_make(caps, sl_tuning_variant(tuning, &of, caps),
-                        sl_tuning_number(tuning, of.kernel, type, &push, NULL, 0), rows, o->w->n_k,
-                        o->n_tokens, out);
+                        sl_tuning_number(tuning, kernel, type, &push, NULL, 0), rows, o->w->n_k, o->n_tokens,
+                        out);
 }
 
-static sl_status emit_skinny_product(sl_builder *b, const sl_product *o, const part_of_product *part)
+/* Products of few columns follow each other through SL_FEW_AT_ONCE places for their partial sums, so that
+ * several of them need no barrier. Of `push` is set what says where things are; the rest is the same for all.
+ */
+static sl_status emit_skinny(sl_builder *b, const char *label, sl_kernel_id kernel, const sl_product *o,
+                             struct sl_push_matmul_skinny *push, sl_phase **out)
 {
     const sl_model_tensor *t = o->w;
     const sl_limits *limits = &b->l->limits;
     const uint32_t place = b->few++ % SL_FEW_AT_ONCE;
-    const uint64_t y = o->y.begin + (uint64_t)part->row * 4;
     sl_skinny_plan plan;
-    plan_skinny(b, o, part->rows, &plan);
-    const sl_range partial = {b->l->work.few_partial.begin + place * limits->few_partial_bytes,
-                              b->l->work.few_partial.begin + place * limits->few_partial_bytes +
-                                  plan.partial_bytes};
-    const sl_range arrived = {b->l->work.few_arrived.begin + place * limits->few_arrived * 4ull,
-                              b->l->work.few_arrived.begin +
-                                  (place * (uint64_t)limits->few_arrived + plan.tiles) * 4};
-    const struct sl_push_matmul_skinny push = {
-        .w = part->w,
-        .x = o->x.begin,
-        .y = y,
-        .add = o->add ? y : 0,
-        .partial = partial.begin,
-        .arrived = arrived.begin,
-        .n_out = part->rows,
-        .n_k = t->n_k,
-        .n_tokens = o->n_tokens,
-        .x_stride = t->n_k,
-        .y_stride = (uint32_t)t->n_out,
-        .row_bytes = t->row_bytes,
-        .weight_type = (uint32_t)t->file->type,
-        .n_splits = plan.n_splits,
+    plan_skinny(b, kernel, o, push->n_out, &plan);
+    const uint64_t partial = b->l->work.few_partial.begin + place * limits->few_partial_bytes;
+    const uint64_t arrived = b->l->work.few_arrived.begin + place * limits->few_arrived * 4ull;
+    push->x = o->x.begin;
+    push->partial = partial;
+    push->arrived = arrived;
+    push->n_k = t->n_k;
+    push->n_tokens = o->n_tokens;
+    push->x_stride = t->n_k;
+    push->y_stride = (uint32_t)t->n_out;
+    push->row_bytes = t->row_bytes;
+    push->weight_type = (uint32_t)t->file->type;
+    push->n_splits = plan.n_splits;
+    sl_status st = sl_build_variant(b, label, plan.variant, NULL, 0, push, sizeof *push, out);
+    if (st != SL_OK) return st;
+    sl_phase_writes(*out, (sl_range){partial, partial + plan.partial_bytes});
+    sl_phase_writes(*out, (sl_range){arrived, arrived + plan.tiles * 4ull});
+    return SL_OK;
+}
+
+static sl_status emit_skinny_product(sl_builder *b, const sl_product *o, const part_of_product *part)
+{
+    const uint64_t y = o->y.begin + (uint64_t)part->row * 4;
+    struct sl_push_matmul_skinny push = {.w = part->w, .y = y, .add = o->add ? y : 0, .n_out = part->rows};
+    sl_phase *p;
+    sl_status st = emit_skinny(b, o->label, SL_K_matmul_skinny, o, &push, &p);
+    if (st == SL_OK) note_product(p, o, part);
+    return st;
+}
+
+bool sl_build_few_gated(const sl_builder *b)
+{
+    const sl_model_tensor *gate = sl_build_tensor(b, SL_PART_GATE), *up = sl_build_tensor(b, SL_PART_UP);
+    const uint32_t n_tokens = b->shape->n_tokens;
+    return sl_build_rung(b, gate, n_tokens) == SL_RUNG_matmul_skinny &&
+           sl_build_rung(b, up, n_tokens) == SL_RUNG_matmul_skinny && gate->file->type == up->file->type &&
+           sl_build_place_of(b, gate)->home == SL_HOME_DEVICE &&
+           sl_build_place_of(b, up)->home == SL_HOME_DEVICE &&
+           sl_skinny_variant(sl_kernel_set_caps(b->kernels), SL_K_matmul_skinny_gated,
+                             (uint32_t)gate->file->type, gate->n_k, n_tokens);
+}
+
+sl_status sl_emit_few_gated(sl_builder *b)
+{
+    const sl_workspace *w = &b->l->work;
+    const sl_model_tensor *gate = sl_build_tensor(b, SL_PART_GATE), *up = sl_build_tensor(b, SL_PART_UP);
+    const uint32_t n_tokens = b->shape->n_tokens;
+    const sl_product o = {.w = gate, .x = w->h, .y = w->act, .n_tokens = n_tokens};
+    struct sl_push_matmul_skinny push = {
+        .w = sl_build_resident(b, gate),
+        .w2 = sl_build_resident(b, up),
+        .y = w->act.begin,
+        .n_out = (uint32_t)gate->n_out,
+        .act = sl_build_act(b),
     };
     sl_phase *p;
-    sl_status st = sl_build_variant(b, o->label, plan.variant, NULL, 0, &push, sizeof push, &p);
+    sl_status st = emit_skinny(b, "ffn_gate_up", SL_K_matmul_skinny_gated, &o, &push, &p);
     if (st != SL_OK) return st;
-    note_product(p, o, part);
-    sl_phase_writes(p, partial);
-    sl_phase_writes(p, arrived);
+    sl_phase_reads(p, sl_build_rows_of(w->h, n_tokens, gate->n_k));
+    sl_phase_writes(p, sl_build_rows_of(w->act, n_tokens, gate->n_out));
+    p->weight_bytes = 2 * gate->n_out * gate->row_bytes;
+    p->flops = 4ull * gate->n_out * gate->n_k * n_tokens;
     return SL_OK;
 }
 

@@ -246,7 +246,7 @@ X x_of(uvec2 x, uint column, uint i)
 
 shared float made[OUTPUT != SL_ROWS_F32 ? COLUMNS * ROWS_GROUP : 1u];
 
-float activated(float gate, float up) { return MATRICES == 1u ? gate : activation_of(ACT, gate) * up; }
+float activated(float gate, float up) { return MATRICES == 1u ? gate : ACTIVATED(ACT, gate) * up; }
 
 // Of column c, what this invocation (the r-th of its subgroup, r < ROWS) keeps.
 float own_result(float sums[COLUMNS][SUMS], uint c)

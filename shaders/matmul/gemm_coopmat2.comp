@@ -56,7 +56,7 @@ TILE(float) finish(TILE(SUM) sums, uvec2 w)
 #endif
 
 #ifdef GATED
-float activated(const in uint t, const in uint r, const in float x) { return activation_of(ACT, x); }
+float activated(const in uint t, const in uint r, const in float x) { return ACTIVATED(ACT, x); }
 
 float saturated(const in uint t, const in uint r, const in float x) { return clamp(x, -65504.0, 65504.0); }
 #endif

@@ -136,7 +136,7 @@ void write(uint row0, uint token0)
             const uint at = t * Y_STRIDE + r;
 #ifdef GATED
             const float up = float(sums[(i + rows) * COLUMNS + j]) * (x_scale * w2_scale);
-            put_half(p.y, at, activation_of(ACT, v) * up);
+            put_half(p.y, at, ACTIVATED(ACT, v) * up);
 #else
             F32(p.y).at[at] = given(p.add) ? v + F32(p.add).at[at] : v;
 #endif

@@ -13,7 +13,7 @@
 // sizes must be known to the first compiler. Shared memory is small on purpose: drivers give all workgroups of a processor
 // 56 KiB together, and it takes three or four of them to hide the latency of a step.
 //
-// GROUPED: moe_matmul. The tokens of a workgroup are the items of a tile that moe_group has made, its rows those of their
+// GATED: matmul_skinny_gated, the rows of w2 below those of w in one tile. GROUPED: moe_matmul. The tokens of a workgroup are the items of a tile that moe_group has made, its rows those of their
 // expert.
 #ifdef GROUPED
 SL_PUSH(sl_push_moe_matmul);
@@ -21,15 +21,19 @@ SL_PUSH(sl_push_moe_matmul);
 #define COLUMNS  share.count
 #define N_SPLITS 1u
 #define PART     0u
-#define TILE_VECTORS (SL_TILE_X * SL_TILE_Y / 4u)
+#define MATRICES 1u
+#define TOKEN_OUTPUTS (SL_TILE_X / 4u)
+#define TILE_OUTPUTS  (TOKEN_OUTPUTS * SL_TILE_Y)
+#define TILE_VECTORS  TILE_OUTPUTS
+uint sum_at(uint e, uint m) { return e; }
 
-void put_sum(uint e, vec4 v)
+void put_sums(uint e, vec4 sums[MATRICES])
 {
-    const uint column = e / (SL_TILE_X / 4u), r = gl_WorkGroupID.x * SL_TILE_X + e % (SL_TILE_X / 4u) * 4u;
+    const uint column = e / TOKEN_OUTPUTS, r = gl_WorkGroupID.x * SL_TILE_X + e % TOKEN_OUTPUTS * 4u;
     if (column >= COLUMNS) return;
     F32 y = F32(offset_mul(p.y, item_of(column), 4u * p.n_out));
     [[unroll]] for (uint i = 0u; i < 4u; i++)
-        if (r + i < p.n_out) y.at[r + i] = v[i];
+        if (r + i < p.n_out) y.at[r + i] = sums[0][i];
 }
 #else
 SL_PUSH(sl_push_matmul_skinny);
@@ -45,18 +49,19 @@ uint x_row(uint column) { return gl_WorkGroupID.z * SL_TILE_Y + column; }
 
 #define CHUNKS  (DEPTH / 8u)
 #define STRIDE  (CHUNKS + 1u)
-#define WARP_X  (SL_TILE_X / WARPS_X)
+#define ROWS    (SL_TILE_X * MATRICES)
+#define WARP_X  (ROWS / WARPS_X)
 #define WARP_Y  (SL_TILE_Y / WARPS_Y)
 #define WARP_K  (DEPTH / WARPS_K)
 #define FRAGS_X (WARP_X / M)
 #define FRAGS_Y (WARP_Y / N)
 #define THREADS (WARPS_X * WARPS_Y * WARPS_K * LANES)
-#define W_COUNT (SL_TILE_X * ITEMS)
+#define W_COUNT (ROWS * ITEMS)
 #define W_ITEMS ((W_COUNT + THREADS - 1u) / THREADS)
 #define X_COUNT (SL_TILE_Y * CHUNKS)
 #define X_ITEMS ((X_COUNT + THREADS - 1u) / THREADS)
-#define X_TILE  (SL_TILE_X * STRIDE) // where the activations begin in `tile`
-#define INPUTS  ((SL_TILE_X + SL_TILE_Y) * STRIDE)
+#define X_TILE  (ROWS * STRIDE) // where the activations begin in `tile`
+#define INPUTS  ((ROWS + SL_TILE_Y) * STRIDE)
 #define SUMS    (WARPS_K * TILE_VECTORS)
 #if K < 16 // only software drivers have it, and they compile slowly
 #define K_LOOP
@@ -78,6 +83,15 @@ uint item_row(uint i)
     return rest / 8u * 8u + rest % near * ITEMS + rest / near % ITEMS;
 }
 
+// Where the matrix begins of which row `row` of the tile is.
+uvec2 matrix_of(uint row)
+{
+#ifdef GATED
+    if (row >= SL_TILE_X) return p.w2;
+#endif
+    return p.w;
+}
+
 bool in_w(uint i) { return W_COUNT % THREADS == 0u || i < W_COUNT; }
 bool in_x(uint i) { return X_COUNT % THREADS == 0u || i < X_COUNT; }
 
@@ -96,7 +110,8 @@ void fetch(uint k0)
 {
     [[unroll]] for (uint n = 0u; n < W_ITEMS; n++) {
         const uint i = gl_LocalInvocationIndex + n * THREADS;
-        if (in_w(i) && raw_exists(k0, i % ITEMS)) w_next[n] = raw_load(p.w, w_place[n], k0, i % ITEMS);
+        if (in_w(i) && raw_exists(k0, i % ITEMS))
+            w_next[n] = raw_load(matrix_of(item_row(i)), w_place[n], k0, i % ITEMS);
     }
     [[unroll]] for (uint n = 0u; n < X_ITEMS; n++) {
         const uint i = gl_LocalInvocationIndex + n * THREADS;
@@ -136,7 +151,7 @@ void main()
     const uint begin = steps * PART / N_SPLITS * DEPTH, end = steps * (PART + 1u) / N_SPLITS * DEPTH;
     [[unroll]] for (uint n = 0u; n < W_ITEMS; n++)
         w_place[n] = row_place(
-            w_row0 + min(row0 + item_row(gl_LocalInvocationIndex + n * THREADS), p.n_out - 1u), p.row_bytes);
+            w_row0 + min(row0 + item_row(gl_LocalInvocationIndex + n * THREADS) % SL_TILE_X, p.n_out - 1u), p.row_bytes);
     [[unroll]] for (uint n = 0u; n < X_ITEMS; n++)
         x_place[n] = x_row((gl_LocalInvocationIndex + n * THREADS) / CHUNKS) * (p.x_stride / 8u);
 
@@ -169,13 +184,17 @@ void main()
     [[unroll]] for (uint i = 0u; i < FRAGS_X; i++)
         [[unroll]] for (uint j = 0u; j < FRAGS_Y; j++)
             coopMatStore(sums[i * FRAGS_Y + j], tile,
-                         warp_k * TILE_VECTORS + ((warp_y + j * N) * SL_TILE_X + warp_x + i * M) / 4u, SL_TILE_X / 4u,
+                         warp_k * TILE_VECTORS + ((warp_y + j * N) * ROWS + warp_x + i * M) / 4u, ROWS / 4u,
                          gl_CooperativeMatrixLayoutColumnMajor);
     barrier();
-    for (uint e = gl_LocalInvocationIndex; e < TILE_VECTORS; e += THREADS) {
-        vec4 v = uintBitsToFloat(tile[e]);
-        [[unroll]] for (uint part = 1u; part < WARPS_K; part++) v += uintBitsToFloat(tile[part * TILE_VECTORS + e]);
-        put_sum(e, v);
+    for (uint e = gl_LocalInvocationIndex; e < TILE_OUTPUTS; e += THREADS) {
+        vec4 v[MATRICES];
+        [[unroll]] for (uint m = 0u; m < MATRICES; m++) {
+            v[m] = uintBitsToFloat(tile[sum_at(e, m)]);
+            [[unroll]] for (uint part = 1u; part < WARPS_K; part++)
+                v[m] += uintBitsToFloat(tile[part * TILE_VECTORS + sum_at(e, m)]);
+        }
+        put_sums(e, v);
     }
 #ifndef GROUPED
     finish_tile();

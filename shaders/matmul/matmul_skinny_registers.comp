@@ -1,69 +1,69 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_memory_scope_semantics : require
+#ifndef EMULATED
 #extension GL_KHR_cooperative_matrix : require
+#endif
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #include "common.glsl"
-// matmul_skinny for Q4_K where invocations know which elements of a matrix they hold (SL_CAP_MATRIX_FRAGMENTS): weights go
-// from memory through registers into the A matrices, and never through shared memory. A subgroup makes 16 * FRAGS_X rows of
-// all tokens of the tile; its invocation, with g = i / 4 and c = i % 4, reads of rows g and g + 8 of each 16 the 64 weights
-// from 64 c on of each block of 256: 32 consecutive bytes, and the scales of two sub-blocks.
-//
-// A matrix takes four weights a row of each invocation, and a sum over k may run in any order. So matrix product s = (half,
-// word) of a block takes what nibble `half` of the four bytes of word `word` holds; the k at place 2 c + e, and 8 + 2 c + e, of
-// it are 64 c + 32 half + 4 word + {0, 2}, and {1, 3}: pairs as a mask cuts them out of a word. Activations are
-// staged in that order, WORDS words of both halves at a time.
+// matmul_skinny where invocations know which elements of a matrix they hold (SL_CAP_MATRIX_FRAGMENTS): weights go from
+// memory through registers into the A matrices, and never through shared memory. A subgroup makes 16 * FRAGS_X rows of all
+// tokens of the tile; GATED: 8 * FRAGS_X rows of both matrices. Only activations are staged, in the order in which
+// fragment_blocks.glsl decodes, for STAGED of a block's products at a time.
 SL_PUSH(sl_push_matmul_skinny);
 #include "matmul/skinny_out.glsl"
 
-#define BLOCK     256u
 #define ROW_SLOTS (2 * FRAGS_X)
 #define FRAGS_Y   (SL_TILE_Y / 16)
 #define THREADS   (WARPS * 32u)
-#define STRIDE    (WORDS * 4u + 1u) // vectors of a token: WORDS * 2 products of 16 k; odd, so that rows differ in banks
-#define X_COUNT   (SL_TILE_Y * WORDS * 2u)
+#define STRIDE    (STAGED * 2u + 1u) // vectors of a token; odd, so that rows differ in banks
+#define X_COUNT   (SL_TILE_Y * STAGED)
 #define X_ITEMS   ((X_COUNT + THREADS - 1u) / THREADS)
-#define OUT_ITEMS (SL_TILE_X * 4u) // vectors of the sums of 16 tokens
+#define OUT_ITEMS (TOKEN_ROWS * 4u) // vectors of the sums of 16 tokens
 #define X_TILE    (SL_TILE_Y * STRIDE)
-#if SL_KEY != 12 || SL_TILE_X != 16 * FRAGS_X * WARPS
-#error "Q4_K, and a tile of 16 * FRAGS_X rows a subgroup"
+#ifdef GATED
+#define MATRIX(r) (((r) / 2u & 1u) == 0u ? p.w : p.w2)
+#else
+#define MATRIX(r) p.w
 #endif
 
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer U32x2 { uvec2 at[]; };
 
 shared uvec4 tile[X_TILE > OUT_ITEMS ? X_TILE : OUT_ITEMS];
 
-uvec4 head[ROW_SLOTS], low[ROW_SLOTS], high[ROW_SLOTS]; // of a block: scales, first and last 16 bytes of this invocation
-uint place[ROW_SLOTS];                                  // of the block, in vectors
-f16vec2 scale[ROW_SLOTS], minimum[ROW_SLOTS];           // of the two sub-blocks
+#include "matmul/fragment_blocks.glsl"
+#include "matmul/fragments.glsl"
+
 uvec2 x_next[X_ITEMS * 4u];
-coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> sums[FRAGS_X * FRAGS_Y];
+Sums sums[FRAGS_X * FRAGS_Y];
 
-f16vec2 bits_pair(uint bits) { return unpackFloat2x16(bits); }
-const f16vec2 BASE = f16vec2(1024.0hf); // an integer below the exponent 0x64 is 1024 more
+// First row of fragment f of the subgroup, of the tile's rows of its matrix; and where its sums stand among those of a token.
+uint fragment_row(uint f) { return (WARP * (FRAGS_X / MATRICES) + f / MATRICES) * 16u; }
+uint fragment_sums(uint f) { return (f % MATRICES * SL_TILE_X + fragment_row(f)) / 4u; }
 
-// Item i of the activations: token, half and word. Neighbours differ in what puts their stores into different banks.
-void x_item(uint i, out uint token, out uint half_, out uint word)
+// Item i of the activations: token, and which of the staged products. Neighbours differ in what puts their stores into
+// different banks.
+void x_item(uint i, out uint token, out uint product)
 {
     const uint rest = i >> 3;
-    word = rest % (WORDS / 4u) * 4u + (i & 3u);
-    half_ = rest / (WORDS / 4u) & 1u;
-    token = rest / (WORDS / 4u) / 2u * 2u + ((i >> 2) & 1u);
+    product = rest % (STAGED / 4u) * 4u + (i & 3u);
+    token = rest / (STAGED / 4u) * 2u + ((i >> 2) & 1u);
 }
 
 bool in_x(uint i) { return X_COUNT % THREADS == 0u || i < X_COUNT; }
 
-// Words word0 .. word0 + WORDS - 1 of both halves of block b.
-void fetch_x(uint b, uint word0)
+// For the STAGED products of block b from `first` on.
+void fetch_x(uint b, uint first)
 {
     [[unroll]] for (uint n = 0u; n < X_ITEMS; n++) {
         const uint i = gl_LocalInvocationIndex + n * THREADS;
-        uint token, half_, word;
-        x_item(i, token, half_, word);
+        uint token, product;
+        x_item(i, token, product);
         token += gl_WorkGroupID.z * SL_TILE_Y;
-        const uint at = (token * p.x_stride + b * BLOCK + 32u * half_ + 4u * (word0 + word)) / 4u;
+        const uint row = token * p.x_stride + b * BLOCK;
         if (in_x(i) && token < p.n_tokens)
-            [[unroll]] for (uint c = 0u; c < 4u; c++) x_next[n * 4u + c] = U32x2(p.x).at[at + 16u * c];
+            [[unroll]] for (uint c = 0u; c < 4u; c++)
+                x_next[n * 4u + c] = U32x2(p.x).at[(row + x_source(first + product, c)) / 4u];
     }
 }
 
@@ -71,15 +71,15 @@ void store_x()
 {
     [[unroll]] for (uint n = 0u; n < X_ITEMS; n++) {
         const uint i = gl_LocalInvocationIndex + n * THREADS;
-        uint token, half_, word;
-        x_item(i, token, half_, word);
+        uint token, product;
+        x_item(i, token, product);
         uvec4 even, odd;
         [[unroll]] for (uint c = 0u; c < 4u; c++) {
             const uvec2 v = x_next[n * 4u + c];
             even[c] = (v.x & 0xffffu) | (v.y << 16);
             odd[c] = (v.x >> 16) | (v.y & 0xffff0000u);
         }
-        const uint at = token * STRIDE + (half_ * WORDS + word) * 2u;
+        const uint at = token * STRIDE + product * 2u;
         if (in_x(i)) {
             tile[at] = even;
             tile[at + 1u] = odd;
@@ -87,130 +87,74 @@ void store_x()
     }
 }
 
-void load_heads()
+void multiply(uint product)
 {
-    [[unroll]] for (uint r = 0u; r < ROW_SLOTS; r++) head[r] = U32x4(p.w).at[place[r]];
-}
-
-void load_low(uint c)
-{
-    [[unroll]] for (uint r = 0u; r < ROW_SLOTS; r++) low[r] = U32x4(p.w).at[place[r] + 1u + 2u * c];
-}
-
-void load_high(uint c)
-{
-    [[unroll]] for (uint r = 0u; r < ROW_SLOTS; r++) high[r] = U32x4(p.w).at[place[r] + 2u + 2u * c];
-}
-
-// Scales and minima of sub-blocks 2 c and 2 c + 1 from the heads.
-void decode_heads(uint c)
-{
-    [[unroll]] for (uint r = 0u; r < ROW_SLOTS; r++) {
-        const uint shift = (c & 1u) * 16u;
-        const uint a = head[r].y >> shift, b = head[r].z >> shift, rest = head[r].w >> shift;
-        const uint s = c >= 2u ? (rest & 0x0f0fu) | ((a >> 2) & 0x3030u) : a & 0x3f3fu;
-        const uint m = c >= 2u ? ((rest >> 4) & 0x0f0fu) | ((b >> 2) & 0x3030u) : b & 0x3f3fu;
-        const f16vec2 dm = bits_pair(head[r].x);
-        scale[r] = (bits_pair((s & 0xffu) | ((s & 0xff00u) << 8) | 0x64006400u) - BASE) * dm.x;
-        minimum[r] = (bits_pair((m & 0xffu) | ((m & 0xff00u) << 8) | 0x64006400u) - BASE) * -dm.y;
+    FragmentA a[FRAGS_X];
+    [[unroll]] for (uint f = 0u; f < FRAGS_X; f++) {
+        [[unroll]] for (uint slot = 0u; slot < 2u; slot++) {
+            f16vec2 even, odd;
+            decode(product, 2u * f + slot, even, odd);
+            set_fragment(a[f], slot, even, odd);
+        }
+    }
+    [[unroll]] for (uint y = 0u; y < FRAGS_Y; y++) {
+        FRAGMENT_B(b, y * 16u * STRIDE + product % STAGED * 2u, STRIDE);
+        [[unroll]] for (uint f = 0u; f < FRAGS_X; f++) {
+            MULTIPLY_ADD(a[f], b, STRIDE, sums[f * FRAGS_Y + y]);
+        }
     }
 }
 
-// The four weights of nibble `half_` of a word: bytes 0 and 2, bytes 1 and 3.
-void decode(uint word, uint r, uint half_, out f16vec2 even, out f16vec2 odd)
-{
-    const uint shifted = word >> 8;
-    if (half_ == 0u) {
-        even = fma(bits_pair((word & 0x000f000fu) | 0x64006400u) - BASE, scale[r].xx, minimum[r].xx);
-        odd = fma(bits_pair((shifted & 0x000f000fu) | 0x64006400u) - BASE, scale[r].xx, minimum[r].xx);
-    } else { // 1024 + 16 q
-        const f16vec2 sixteenth = f16vec2(0.0625hf), base = f16vec2(-64.0hf);
-        even = fma(fma(bits_pair((word & 0x00f000f0u) | 0x64006400u), sixteenth, base), scale[r].yy, minimum[r].yy);
-        odd = fma(fma(bits_pair((shifted & 0x00f000f0u) | 0x64006400u), sixteenth, base), scale[r].yy, minimum[r].yy);
-    }
-}
-
-// Both products of word `j` of `words` (low or high), which is word `staged` of those in shared memory.
-#define MULTIPLY(words, j, staged)                                                                                     \
-    [[unroll]] for (uint half_ = 0u; half_ < 2u; half_++) {                                                            \
-        coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> a[FRAGS_X];                                        \
-        [[unroll]] for (uint f = 0u; f < FRAGS_X; f++) {                                                               \
-            f16vec2 even, odd, even8, odd8;                                                                            \
-            decode(words[2u * f][j], 2u * f, half_, even, odd);                                                        \
-            decode(words[2u * f + 1u][j], 2u * f + 1u, half_, even8, odd8);                                            \
-            a[f][0] = even.x, a[f][1] = even.y, a[f][2] = odd.x, a[f][3] = odd.y;                                      \
-            a[f][4] = even8.x, a[f][5] = even8.y, a[f][6] = odd8.x, a[f][7] = odd8.y;                                  \
-        }                                                                                                              \
-        [[unroll]] for (uint y = 0u; y < FRAGS_Y; y++) {                                                               \
-            coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> b;                                             \
-            coopMatLoad(b, tile, y * 16u * STRIDE + (half_ * WORDS + (staged)) * 2u, STRIDE,                           \
-                        gl_CooperativeMatrixLayoutColumnMajor);                                                        \
-            [[unroll]] for (uint f = 0u; f < FRAGS_X; f++)                                                             \
-                sums[f * FRAGS_Y + y] = coopMatMulAdd(a[f], b, sums[f * FRAGS_Y + y]);                                 \
-        }                                                                                                              \
-    }
+#define MULTIPLY(first, end) [[unroll]] for (uint product = first; product < (end); product++) multiply(product);
 
 // Sums of 16 tokens through shared memory. Spelled out for each 16: sums must not be indexed at run time.
 #define OUT(y)                                                                                                         \
     if (y < FRAGS_Y) {                                                                                                 \
         barrier();                                                                                                     \
         [[unroll]] for (uint f = 0u; f < FRAGS_X; f++)                                                                 \
-            coopMatStore(sums[f * FRAGS_Y + (y < FRAGS_Y ? y : 0)], tile, (warp_row + f * 16u) / 4u, SL_TILE_X / 4u,   \
-                         gl_CooperativeMatrixLayoutColumnMajor);                                                       \
+            store_sums(sums[f * FRAGS_Y + (y < FRAGS_Y ? y : 0)], fragment_sums(f), TOKEN_ROWS / 4u);                  \
         barrier();                                                                                                     \
-        for (uint e = gl_LocalInvocationIndex; e < OUT_ITEMS; e += THREADS)                                            \
-            put_sum(y * OUT_ITEMS + e, uintBitsToFloat(tile[e]));                                                      \
+        for (uint e = gl_LocalInvocationIndex; e < TOKEN_OUTPUTS * 16u; e += THREADS) {                                \
+            vec4 v[MATRICES];                                                                                          \
+            [[unroll]] for (uint m = 0u; m < MATRICES; m++) v[m] = uintBitsToFloat(tile[sum_at(e, m)]);                \
+            put_sums(y * TOKEN_OUTPUTS * 16u + e, v);                                                                  \
+        }                                                                                                              \
     }
 
 void main()
 {
-    const uint g = gl_SubgroupInvocationID >> 2, c = gl_SubgroupInvocationID & 3u;
-    const uint warp_row = gl_SubgroupID * 16u * FRAGS_X, row0 = gl_WorkGroupID.x * SL_TILE_X + warp_row + g;
+    const uint g = LANE >> 2, c = LANE & 3u, row0 = gl_WorkGroupID.x * SL_TILE_X + g;
     const uint blocks = p.n_k / BLOCK;
     const uint begin = blocks * gl_WorkGroupID.y / p.n_splits, end = blocks * (gl_WorkGroupID.y + 1u) / p.n_splits;
-    [[unroll]] for (uint r = 0u; r < ROW_SLOTS; r++)
-        place[r] = min(row0 + 8u * r, p.n_out - 1u) * (p.row_bytes / 16u) + begin * 9u;
-    [[unroll]] for (uint i = 0u; i < FRAGS_X * FRAGS_Y; i++)
-        sums[i] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
+    EACH_SLOT place[r] = row_place(min(row0 + fragment_row(r / 2u) + 8u * (r & 1u), p.n_out - 1u), p.row_bytes, begin);
+    [[unroll]] for (uint i = 0u; i < FRAGS_X * FRAGS_Y; i++) clear_sums(sums[i]);
 
     if (begin < end) {
-        load_heads();
-        load_low(c);
-        load_high(c);
+        fetch_first(c);
         fetch_x(begin, 0u);
     }
     for (uint b = begin; b < end; b++) {
         // What follows is read as soon as its registers are free, half a block ahead at least.
         const bool more = b + 1u < end;
-        decode_heads(c);
-        [[unroll]] for (uint r = 0u; r < ROW_SLOTS; r++) place[r] += 9u;
-        if (more) load_heads();
+        begin_block(c, more);
         barrier();
         store_x();
-#if WORDS == 8
+#if STAGED == 16
         if (more) fetch_x(b + 1u, 0u);
 #else
-        fetch_x(b, 4u);
+        fetch_x(b, PRODUCTS / 2u);
 #endif
         barrier();
-        [[unroll]] for (uint j = 0u; j < 4u; j++) {
-            MULTIPLY(low, j, j)
-        }
-        if (more) load_low(c);
-#if WORDS == 8
-        [[unroll]] for (uint j = 0u; j < 4u; j++) {
-            MULTIPLY(high, j, j + 4u)
-        }
-#else
+        MULTIPLY(0u, PRODUCTS / 2u)
+        half_done(c, more);
+#if STAGED != 16
         barrier();
         store_x();
         if (more) fetch_x(b + 1u, 0u);
         barrier();
-        [[unroll]] for (uint j = 0u; j < 4u; j++) {
-            MULTIPLY(high, j, j)
-        }
 #endif
-        if (more) load_high(c);
+        MULTIPLY(PRODUCTS / 2u, PRODUCTS)
+        block_done(c, more);
     }
     OUT(0) OUT(1) OUT(2) OUT(3)
     finish_tile();

@@ -3,17 +3,14 @@
 #include "common.glsl"
 #include "vectors.glsl"
 #include "rows_out.glsl"
+#include "activation.glsl"
 SL_PUSH(sl_push_act_mul);
-
-// The argument of tanh is clamped: beyond 10 it is 1 in f32, and drivers compute tanh by an exp that could overflow.
-#define SILU(x) ((x) / (1.0 + exp(-(x))))
-#define GELU(x) (0.5 * (x) * (1.0 + tanh(clamp(0.7978845608028654 * ((x) + 0.044715 * (x) * (x) * (x)), -10.0, 10.0))))
 
 // Elements begin .. end - 1 of type `vec`, which `rows` (F32, F32x4) views.
 #define PART(rows, vec, begin, end)                                                                                    \
     for (uint i = (begin) + gl_LocalInvocationIndex; i < (end); i += WORKGROUP) {                                      \
         const vec g = rows(gate).at[i];                                                                                \
-        PUT(rows, i, (p.act == SL_ACT_GELU ? GELU(g) : SILU(g)) * rows(up).at[i]);                                     \
+        PUT(rows, i, ACTIVATED(p.act, g) * rows(up).at[i]);                                                            \
     }
 
 #if SL_KEY == SL_ROWS_F16
@@ -36,7 +33,7 @@ void main()
             vec4 v[8];
             [[unroll]] for (uint j = 0u; j < 8u; j++) {
                 const vec4 g = F32x4(gate).at[block * 8u + j];
-                v[j] = (p.act == SL_ACT_GELU ? GELU(g) : SILU(g)) * F32x4(up).at[block * 8u + j];
+                v[j] = ACTIVATED(p.act, g) * F32x4(up).at[block * 8u + j];
             }
             put_block(y, p.n, block, v);
         }

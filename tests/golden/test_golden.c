@@ -464,6 +464,123 @@ static int few_columns_as_usual(void **state)
     return 0;
 }
 
+/* ---- many sequences at once ---- */
+
+/* The same, and attention in one step, as a GPU does both. */
+static int as_on_gpus(void **state)
+{
+    attend_in_one_step(state);
+    return few_columns(state);
+}
+
+static int as_usual(void **state)
+{
+    attend_as_usual(state);
+    return few_columns_as_usual(state);
+}
+
+enum { SEQUENCES_MAX = 64, SEQUENCE_STEPS = 3, LENGTHS = 5 };
+
+/* Tokens that sequence i has before the steps; what it goes on with are those of its prompt. */
+static uint32_t length_of(uint32_t i)
+{
+    return i % LENGTHS;
+}
+
+static const golden_prompt *prompt_of(const golden *g, uint32_t i)
+{
+    return &g->prompts[i / LENGTHS % g->n_prompts];
+}
+
+static void begin_sequences(sl_engine *engine, const golden *g, sl_session **sessions, uint32_t count,
+                            float *logits)
+{
+    sl_diag diag = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        sessions[i] = sl_test_session(engine, NULL);
+        assert_true(prompt_of(g, i)->n_tokens > length_of(i) + SEQUENCE_STEPS);
+        if (length_of(i) == 0) continue;
+        const sl_status st =
+            sl_session_eval(sessions[i], prompt_of(g, i)->tokens, length_of(i), logits, &diag);
+        if (st != SL_OK) fail_msg("sequence %u: %s: %s", i, sl_status_name(st), diag.message);
+    }
+}
+
+/* One step of all: what comes after each is what the reference has, but for near ties. */
+static void step_sequences(sl_engine *engine, const golden *g, sl_session **sessions, uint32_t count,
+                           uint32_t step, figures *f)
+{
+    uint32_t tokens[SEQUENCES_MAX], next[SEQUENCES_MAX];
+    sl_diag diag = {0};
+    for (uint32_t i = 0; i < count; i++)
+        tokens[i] = prompt_of(g, i)->tokens[length_of(i) + step];
+    const sl_status st = sl_engine_step(engine, sessions, tokens, count, next, &diag);
+    if (st != SL_OK) fail_msg("step of %u: %s: %s", count, sl_status_name(st), diag.message);
+    for (uint32_t i = 0; i < count; i++) {
+        const golden_top *reference = prompt_of(g, i)->top + (size_t)(length_of(i) + step) * g->n_top;
+        f->positions++;
+        if (next[i] == reference[0].id)
+            f->agreeing++;
+        else if (reference[0].logit - reference[1].logit < NEAR_TIE)
+            f->excused++;
+        else
+            fail_msg("%u sequences, step %u: token %u after sequence %u, not %u", count, step, next[i], i,
+                     reference[0].id);
+    }
+}
+
+/* One more token each, alone: its logits come from the keys and values that the steps have stored. */
+static void end_sequences(const golden *g, sl_session **sessions, uint32_t count, float *logits, figures *f)
+{
+    sl_diag diag = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        const golden_prompt *p = prompt_of(g, i);
+        const uint32_t at = length_of(i) + SEQUENCE_STEPS;
+        uint32_t top;
+        const sl_status st = sl_session_eval(sessions[i], p->tokens + at, 1, logits, &diag);
+        if (st != SL_OK) fail_msg("sequence %u: %s: %s", i, sl_status_name(st), diag.message);
+        const double kl = golden_divergence(g, p, at, logits, &top);
+        f->kl_sum += kl / count;
+        f->kl_max = fmax(f->kl_max, kl);
+        sl_session_destroy(sessions[i]);
+    }
+}
+
+/* Decode steps of several sequences, of different lengths and contents, on both sides of every bound between
+ * kernels for some numbers of columns. */
+static void test_sequences(void **state)
+{
+    static const uint32_t counts[] = {1, 5, 9, 17, 40, 64};
+    const golden_case *c = *state;
+    const char *path = model_of(c);
+    golden g;
+    char why[256];
+    if (!golden_read(sl_test_golden_path(c->golden), &g, why, sizeof why)) fail_msg("%s", why);
+    const sl_engine_options options = {.context_tokens = SEQUENCE_STEPS + LENGTHS + 1,
+                                       .batch_tokens = BATCH,
+                                       .max_sessions = SEQUENCES_MAX,
+                                       .max_outputs = SEQUENCES_MAX,
+                                       .activations = "f32"};
+    sl_engine *engine = sl_test_engine_open(path, &options);
+    float *logits = malloc((size_t)LENGTHS * g.n_vocab * sizeof *logits);
+    assert_non_null(logits);
+    for (uint32_t n = 0; n < SL_COUNTOF(counts); n++) {
+        sl_session *sessions[SEQUENCES_MAX];
+        figures f = {0};
+        begin_sequences(engine, &g, sessions, counts[n], logits);
+        for (uint32_t step = 0; step < SEQUENCE_STEPS; step++)
+            step_sequences(engine, &g, sessions, counts[n], step, &f);
+        end_sequences(&g, sessions, counts[n], logits, &f);
+        print_message(
+            "%s, %u sequences: %u of %u tokens the same, %u near ties; then mean KL %.3g (most %.3g)\n",
+            c->golden, counts[n], f.agreeing, f.positions, f.excused, f.kl_sum, f.kl_max);
+        assert_true(f.kl_sum <= KL_MAX);
+    }
+    free(logits);
+    sl_engine_close(engine);
+    golden_free(&g);
+}
+
 /* ---- streaming ---- */
 
 static uint64_t file_bytes(const char *path)
@@ -629,6 +746,10 @@ int main(void)
 #test ", few columns on matrix units " #n, test, few_columns, few_columns_as_usual,                  \
             (void *)&cases[n]                                                                                \
     }
+#define GPU_CASE(test, n)                                                                                    \
+    {                                                                                                        \
+#test ", as on a GPU " #n, test, as_on_gpus, as_usual, (void *)&cases[n]                             \
+    }
     const struct CMUnitTest tests[] = {
         CASE(test_golden, 0),           CASE(test_golden, 1),           CASE(test_golden, 2),
         CASE(test_golden, 3),           CASE(test_golden, 4),           CASE(test_golden, 5),
@@ -654,6 +775,8 @@ int main(void)
         CASE(test_kv_greedy, 6),        STEP_CASE(test_kv_greedy, 2),   CASE(test_streamed_kv, 0),
         CASE(test_streamed_kv, 1),      FEW_CASE(test_golden, 0),       FEW_CASE(test_golden, 1),
         FEW_CASE(test_golden, 2),       FEW_CASE(test_golden, 3),       FEW_CASE(test_golden, 4),
+        GPU_CASE(test_sequences, 0),    GPU_CASE(test_sequences, 1),    GPU_CASE(test_sequences, 2),
+        GPU_CASE(test_sequences, 3),    GPU_CASE(test_sequences, 4),
     };
     const char *only = getenv("SLUICE_TEST_FILTER"); /* "test_golden 5", with * and ? */
     if (only) cmocka_set_test_filter(only);

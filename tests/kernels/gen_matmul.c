@@ -5,6 +5,7 @@
 
 #include "hal/base/checked.h"
 #include "hal/base/half.h"
+#include "shaders/matmul/skinny.h"
 #include "shaders/rows_out.h"
 
 #include <stdio.h>
@@ -181,8 +182,28 @@ static void fill_half_rows(sl_kernel_case *c, uint32_t push_offset, uint32_t row
             x[(uint64_t)r * stride + k] = sl_float_to_half(sl_case_random_float(c, -1, 1));
 }
 
+#define AT(field) (uint32_t) offsetof(struct sl_push_matmul_skinny, field)
+
+static void fill_skinny_y(sl_kernel_case *c, extra extra)
+{
+    const struct sl_push_matmul_skinny *p = (const struct sl_push_matmul_skinny *)c->push;
+    const uint32_t n_out = p->n_out;
+    const uint64_t ys = (uint64_t)(p->n_tokens - 1) * p->y_stride + n_out;
+    const bool in_place = extra == ADD_IN_PLACE || extra == BIAS_ADD_IN_PLACE;
+    float *y =
+        sl_case_operand_add(c, AT(y), in_place ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, SL_CASE_F32, 4 * ys);
+    sl_case_fill_floats(c, y, ys, -2, 2);
+    if (in_place) sl_case_alias(c, AT(add), AT(y));
+    if (extra == BIAS || extra == BIAS_ADD_IN_PLACE)
+        sl_case_fill_floats(c, sl_case_operand_add(c, AT(bias), SL_CASE_IN, SL_CASE_F32, 4ull * n_out), n_out,
+                            -3, 3);
+    if (extra == ADD)
+        sl_case_fill_floats(c, sl_case_operand_add(c, AT(add), SL_CASE_IN, SL_CASE_F32, 4 * ys), ys, -3, 3);
+}
+
 bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
 {
+    const bool gated = variant->kernel == SL_K_matmul_skinny_gated;
     static const struct {
         uint32_t n_out, units, tail, n_tokens, n_splits;
         extra extra;
@@ -199,9 +220,11 @@ bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *v
         {96, 9, 0, 40, 4, BIAS_ADD_IN_PLACE, 4},
     };
     if (index >= SL_COUNTOF(cases)) return false;
-    const uint32_t type = variant->key, n_k = width_for(type, cases[index].units, cases[index].tail);
+    const uint32_t type = variant->key, usual = width_for(type, cases[index].units, cases[index].tail);
+    const uint32_t n_k =
+        sl_skinny_takes(variant, usual) ? usual : (uint32_t)sl_align_up(usual, SL_SKINNY_BLOCK);
     const uint32_t n_out = cases[index].n_out, n_tokens = cases[index].n_tokens;
-    const extra extra = cases[index].extra;
+    const extra extra = gated ? NONE : cases[index].extra;
     struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)c->push;
     *p = (struct sl_push_matmul_skinny){.n_out = n_out,
                                         .n_k = n_k,
@@ -210,35 +233,35 @@ bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *v
                                         .y_stride = n_out + cases[index].y_pad,
                                         .row_bytes = sl_gen_row_bytes(type, n_k),
                                         .weight_type = type,
-                                        .n_splits = cases[index].n_splits};
-#define AT(field) (uint32_t) offsetof(struct sl_push_matmul_skinny, field)
-    sl_gen_weights(c, type,
-                   sl_case_operand_add(c, AT(w), SL_CASE_IN, SL_CASE_BYTES, (uint64_t)p->row_bytes * n_out),
-                   n_out, n_k);
+                                        .n_splits = cases[index].n_splits,
+                                        .act = index % 2 ? SL_ACT_SILU : SL_ACT_GELU};
+    for (uint32_t m = 0; m < (gated ? 2 : 1); m++)
+        sl_gen_weights(c, type,
+                       sl_case_operand_add(c, m ? AT(w2) : AT(w), SL_CASE_IN, SL_CASE_BYTES,
+                                           (uint64_t)p->row_bytes * n_out),
+                       n_out, n_k);
     fill_half_rows(c, AT(x), n_tokens, n_k, p->x_stride);
-    const uint64_t ys = (uint64_t)(n_tokens - 1) * p->y_stride + n_out;
-    const bool in_place = extra == ADD_IN_PLACE || extra == BIAS_ADD_IN_PLACE;
-    float *y =
-        sl_case_operand_add(c, AT(y), in_place ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, SL_CASE_F32, 4 * ys);
-    sl_case_fill_floats(c, y, ys, -2, 2);
-    if (in_place) sl_case_alias(c, AT(add), AT(y));
-    if (extra == BIAS || extra == BIAS_ADD_IN_PLACE)
-        sl_case_fill_floats(c, sl_case_operand_add(c, AT(bias), SL_CASE_IN, SL_CASE_F32, 4ull * n_out), n_out,
-                            -3, 3);
-    if (extra == ADD)
-        sl_case_fill_floats(c, sl_case_operand_add(c, AT(add), SL_CASE_IN, SL_CASE_F32, 4 * ys), ys, -3, 3);
+    if (gated)
+        sl_case_rows_add(c, AT(y), SL_CASE_OUT, SL_ROWS_F16, n_tokens, p->y_stride, n_out);
+    else
+        fill_skinny_y(c, extra);
     if (p->n_splits > 1) {
         const uint32_t tiles =
             (uint32_t)(sl_div_up(n_out, variant->tile_x) * sl_div_up(n_tokens, variant->tile_y));
         sl_case_operand_add(c, AT(partial), 0, SL_CASE_BYTES,
-                            4ull * tiles * p->n_splits * variant->tile_x * variant->tile_y);
+                            (gated ? 8ull : 4ull) * tiles * p->n_splits * variant->tile_x * variant->tile_y);
         sl_case_operand_add(c, AT(arrived), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32,
                             4ull * tiles); /* 0 again */
     }
-#undef AT
     snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u tokens=%u splits=%u extra=%d y_pad=%u", n_out, n_k,
              n_tokens, p->n_splits, (int)extra, cases[index].y_pad);
     return true;
+}
+#undef AT
+
+bool sl_gen_matmul_skinny_gated(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    return sl_gen_matmul_skinny(c, index, variant);
 }
 
 bool sl_gen_moe_matvec(sl_kernel_case *c, uint32_t index, const sl_variant *variant)

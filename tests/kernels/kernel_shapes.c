@@ -113,6 +113,48 @@ static bool shape_matmul(sl_bench_case *b, uint32_t index, const sl_variant *v)
     return true;
 }
 
+/* Both of a product's kernels for few columns, cut along k or not. */
+static bool shape_skinny(sl_bench_case *b, uint32_t index, const sl_variant *v)
+{
+    static const uint32_t splits[] = {1, 2, 4, 8, 16};
+    const uint32_t which = index % MATRICES, n_splits = splits[index / MATRICES % SL_COUNTOF(splits)];
+    if (index >= MATRICES * SL_COUNTOF(splits) * SL_COUNTOF(models)) return false;
+    const model *m = &models[index / (MATRICES * SL_COUNTOF(splits))];
+    const matrix x = matrix_of(m, which);
+    const bool gated = v->kernel == SL_K_matmul_skinny_gated;
+    const uint32_t n_out = gated ? x.n_out / 2 : x.n_out, tokens = v->tile_y;
+    uint32_t row_bytes;
+    b->model = m->name;
+    if ((gated && which != 2) || !row_bytes_of(v->key, x.n_k, &row_bytes)) return true;
+    struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)b->c.push;
+    *p = (struct sl_push_matmul_skinny){.n_out = n_out,
+                                        .n_k = x.n_k,
+                                        .n_tokens = tokens,
+                                        .x_stride = x.n_k,
+                                        .y_stride = n_out,
+                                        .row_bytes = row_bytes,
+                                        .weight_type = v->key,
+                                        .n_splits = n_splits};
+    const uint64_t w = (uint64_t)n_out * row_bytes, in = 2ull * tokens * x.n_k;
+    const uint64_t y = (gated ? 2ull : 4ull) * tokens * n_out, tiles = sl_div_up(n_out, v->tile_x);
+#define AT(field) offsetof(struct sl_push_matmul_skinny, field)
+    operand(b, AT(w), SL_CASE_IN, w);
+    if (gated) operand(b, AT(w2), SL_CASE_IN, w);
+    operand(b, AT(x), SL_CASE_IN, in);
+    operand(b, AT(y), SL_CASE_OUT, y);
+    if (n_splits > 1) {
+        operand(b, AT(partial), 0, tiles * n_splits * v->tile_x * tokens * (gated ? 8 : 4));
+        sl_case_operand_add(&b->c, AT(arrived), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32, 4 * tiles); /* 0 */
+    }
+    b->rotate_offset = AT(w);
+#undef AT
+    b->bytes = (double)(gated ? 2 * w : w) + (double)(in + y);
+    b->flops = 2.0 * x.n_out * x.n_k * tokens;
+    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u t=%u splits=%u", x.name, x.n_out, x.n_k, tokens,
+             n_splits);
+    return true;
+}
+
 /* Rows of weights into rows of another format. */
 static bool shape_dequant(sl_bench_case *b, uint32_t index, const sl_variant *v)
 {
@@ -429,6 +471,9 @@ bool sl_bench_shape(sl_bench_case *b, uint32_t index, const sl_variant *variant)
         return shape_matvec(b, index, variant);
     case SL_K_matmul:
         return shape_matmul(b, index, variant);
+    case SL_K_matmul_skinny:
+    case SL_K_matmul_skinny_gated:
+        return shape_skinny(b, index, variant);
     case SL_K_dequant:
     case SL_K_rotate:
         return shape_dequant(b, index, variant);

@@ -26,10 +26,10 @@ static const uint64_t matrix = SL_CAP_SPIRV | SL_CAP_STORAGE_16 | SL_CAP_SUBGROU
                                SL_CAP_MATRIX_F16 | SL_CAP_FLOAT_16;
 
 /* The plan with the kernel's own variant and parts. */
-static void plan_own(const sl_device_caps *caps, uint32_t type, uint32_t n_out, uint32_t n_k, uint32_t tokens,
-                     sl_skinny_plan *out)
+static void plan_own(const sl_device_caps *caps, sl_kernel_id kernel, uint32_t type, uint32_t n_out,
+                     uint32_t n_k, uint32_t tokens, sl_skinny_plan *out)
 {
-    const sl_variant *v = sl_skinny_variant(caps, SL_K_matmul_skinny, type, tokens);
+    const sl_variant *v = sl_skinny_variant(caps, kernel, type, n_k, tokens);
     assert_non_null(v);
     sl_skinny_plan_make(caps, v, 0, n_out, n_k, tokens, out);
 }
@@ -40,7 +40,7 @@ static void test_without_matrix_units(void **state)
     const sl_device_caps caps = device_with(matrix & ~SL_CAP_MATRIX_F16, 132);
     uint64_t bytes = 1;
     uint32_t tiles = 1;
-    assert_null(sl_skinny_variant(&caps, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 16));
+    assert_null(sl_skinny_variant(&caps, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 16));
     sl_skinny_room(&caps, &bytes, &tiles);
     assert_int_equal(bytes, 0);
     assert_int_equal(tiles, 0);
@@ -57,14 +57,37 @@ static void test_variant(void **state)
                          known = device_with(matrix | SL_CAP_MATRIX_FRAGMENTS, 132);
     sl_skinny_plan plan;
     for (size_t i = 0; i < SL_COUNTOF(cases); i++) {
-        plan_own(&plain, SL_WEIGHT_Q6_K, 4096, 4096, cases[i].tokens, &plan);
+        plan_own(&plain, SL_K_matmul_skinny, SL_WEIGHT_Q6_K, 4096, 4096, cases[i].tokens, &plan);
         assert_non_null(plan.variant);
         assert_int_equal(plan.variant->tile_y, cases[i].tile);
-        plan_own(&known, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
+        plan_own(&known, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
         assert_int_equal(plan.variant->tile_y, cases[i].tile);
         assert_true(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
-        plan_own(&plain, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
+        plan_own(&plain, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 4096, cases[i].tokens, &plan);
         assert_false(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
+        /* Registers take 256 weights of a row at a time. */
+        plan_own(&known, SL_K_matmul_skinny, SL_WEIGHT_Q8_0, 576, 1536, cases[i].tokens, &plan);
+        assert_true(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
+        plan_own(&known, SL_K_matmul_skinny, SL_WEIGHT_Q8_0, 1536, 576, cases[i].tokens, &plan);
+        assert_int_equal(plan.variant->tile_y, cases[i].tile);
+        assert_false(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
+        plan_own(&known, SL_K_matmul_skinny_gated, SL_WEIGHT_Q4_K, 14336, 4096, cases[i].tokens,
+                            &plan);
+        assert_int_equal(plan.variant->tile_y, cases[i].tile);
+        assert_true(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
+    }
+}
+
+/* With many columns a matrix is cut into fewer parts: they are written and read. */
+static void test_splits_of_columns(void **state)
+{
+    (void)state;
+    const sl_device_caps caps = device_with(matrix | SL_CAP_MATRIX_FRAGMENTS, 132);
+    sl_skinny_plan plan;
+    for (uint32_t tokens = 16; tokens <= 64; tokens *= 2) {
+        plan_own(&caps, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 4096, tokens, &plan);
+        assert_true(plan.n_splits > 1);
+        assert_true(8ull * tokens * plan.n_splits <= 4096 / 256 * 144);
     }
 }
 
@@ -84,7 +107,7 @@ static void test_splits(void **state)
         assert_true(bytes > 0 && tiles > 0);
         for (size_t i = 0; i < SL_COUNTOF(n_outs) * SL_COUNTOF(n_ks) * SL_COUNTOF(tokens); i++) {
             const uint32_t n_out = n_outs[i % 6], n_k = n_ks[i / 6 % 5], t = tokens[i / 30];
-            plan_own(&caps, SL_WEIGHT_F16, n_out, n_k, t, &plan);
+            plan_own(&caps, SL_K_matmul_skinny, SL_WEIGHT_F16, n_out, n_k, t, &plan);
             assert_true(plan.n_splits >= 1);
             assert_true(plan.n_splits == 1 || plan.n_splits * 256 <= n_k);
             assert_true(plan.partial_bytes <= bytes);
@@ -99,9 +122,9 @@ static void test_splits(void **state)
         }
     }
     const sl_device_caps caps = device_with(matrix, 132);
-    plan_own(&caps, SL_WEIGHT_F16, 4096, 4096, 16, &plan);
+    plan_own(&caps, SL_K_matmul_skinny, SL_WEIGHT_F16, 4096, 4096, 16, &plan);
     assert_int_equal(plan.n_splits, 8); /* 64 tiles on 132 units */
-    plan_own(&caps, SL_WEIGHT_F16, 128256, 4096, 16, &plan);
+    plan_own(&caps, SL_K_matmul_skinny, SL_WEIGHT_F16, 128256, 4096, 16, &plan);
     assert_int_equal(plan.n_splits, 1);
 }
 
@@ -111,6 +134,7 @@ int main(void)
         cmocka_unit_test(test_without_matrix_units),
         cmocka_unit_test(test_variant),
         cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_splits_of_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
