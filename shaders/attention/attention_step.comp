@@ -83,6 +83,7 @@ layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer Arr
 shared vec4 rows[(HEADS + 2u) * ROW]; // queries, the new key, the new value; later results
 shared vec4 exchange[EXCHANGED];
 shared uvec4 fresh[2u * PIECES];      // the new key and value as in the cache
+shared vec2 turns[D / 2u];            // rotations of pairs by RoPE
 shared vec2 states[SUBGROUPS * HEADS]; // (maximum, sum of weights) of subgroups
 shared uint arrived;
 
@@ -100,24 +101,27 @@ uvec4 value_data[U * P];
 
 // ---- preparing rows ----
 
-// Copies queries first_head .. first_head + count - 1, the new key and the new value to `rows`.
+// Copies queries first_head .. first_head + count - 1, the new key and the new value to `rows`, and the token's turns.
 void copy_rows(uint token, uint g, uint first_head, uint count)
 {
     const uvec2 q = offset(offset_mul(p.q, token, Q_STRIDE * 4u), first_head * D * 4u);
     const uvec2 k = offset(offset_mul(p.k, token, KV_STRIDE * 4u), g * D * 4u);
     const uvec2 v = offset(offset_mul(p.v, token, KV_STRIDE * 4u), g * D * 4u);
+    const uvec2 rotations = offset_mul(p.rope, token, ROT_DIM * 4u);
+    const vec2 turn = lane < ROT_DIM / 2u ? Turns(rotations).at[lane] : vec2(0.0);
     for (uint i = lane; i < (HEADS + 2u) * ROW; i += WORKGROUP) {
         const uint row = i / ROW;
         const uvec2 from = row == NEW_KEY ? k : row == NEW_VALUE ? v : q;
         const uint vector = row < HEADS ? i : i % ROW;
         if (row < count || row >= HEADS) rows[i] = F32x4(offset(from, vector * 16u)).at[0];
     }
+    if (lane < ROT_DIM / 2u) turns[lane] = turn;
 }
 
 float element(uint row, uint i) { return rows[row * ROW + i / 4u][i % 4u]; }
 
 // Norms and turns a row, times `factor`. By one subgroup; a lane has pairs of its own.
-void prepare_row(uint row, uvec2 weight, uvec2 turns, float factor)
+void prepare_row(uint row, uvec2 weight, float factor)
 {
     const uint pairs = ROT_DIM / 2u;
     if (given(weight)) {
@@ -134,7 +138,7 @@ void prepare_row(uint row, uvec2 weight, uvec2 turns, float factor)
         vec2 v = vec2(element(row, a), element(row, b)) * factor;
         if (given(weight)) v *= vec2(F32(weight).at[a], F32(weight).at[b]);
         if (j < pairs) {
-            const vec2 turn = Turns(turns).at[j];
+            const vec2 turn = turns[j];
             v = vec2(v.x * turn.x - v.y * turn.y, v.x * turn.y + v.y * turn.x);
         }
         rows[row * ROW + a / 4u][a % 4u] = v.x;
@@ -142,13 +146,12 @@ void prepare_row(uint row, uvec2 weight, uvec2 turns, float factor)
     }
 }
 
-void prepare_rows(uint token, uint count, bool with_key)
+void prepare_rows(uint count, bool with_key)
 {
     const float scale = SOFTCAP > 0.0 ? SCALE : SCALE * LOG2_E;
-    const uvec2 turns = offset_mul(p.rope, token, ROT_DIM * 4u);
     for (uint n = subgroup; n < count + (with_key ? 1u : 0u); n += SUBGROUPS) {
         const bool is_key = n == count;
-        prepare_row(is_key ? NEW_KEY : n, is_key ? p.k_norm : p.q_norm, turns, is_key ? 1.0 : scale);
+        prepare_row(is_key ? NEW_KEY : n, is_key ? p.k_norm : p.q_norm, is_key ? 1.0 : scale);
     }
 }
 
@@ -440,9 +443,9 @@ void merge_subgroups(uint token, uint first_head, uint count, bool whole, uvec2 
             const uint n = c + e / (LANES * 2u), h = n / P, at = n % P * LANES * 2u + e % (LANES * 2u);
             if (h >= count || at >= ROW) continue;
             float most = NO_SCORE, sum = 0.0;
-            for (uint s = 0u; s < SUBGROUPS; s++) most = max(most, states[s * HEADS + h].x);
+            [[dont_unroll]] for (uint s = 0u; s < SUBGROUPS; s++) most = max(most, states[s * HEADS + h].x);
             vec4 total = vec4(0.0);
-            for (uint s = 0u; s < SUBGROUPS; s++) {
+            [[dont_unroll]] for (uint s = 0u; s < SUBGROUPS; s++) {
                 const vec2 state = states[s * HEADS + h];
                 const float scale = exp2(state.x - most);
                 total += scale * exchange[s * CHUNK_VECTORS + e];
@@ -571,7 +574,7 @@ void main()
         }
         copy_rows(token, g, first_head, count);
         barrier();
-        prepare_rows(token, count, newest);
+        prepare_rows(count, newest);
         barrier();
         begin_sums(count);
         if (newest) pack_new(done == 0u, k_rows, v_rows, position % PAGE);

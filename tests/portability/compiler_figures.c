@@ -31,6 +31,10 @@ static const struct {
     {"Spill count", SPILLED},
     {"Scratch Memory Size", SCRATCH},
     {"Max live registers", REGISTERS},
+    /* NVIDIA's own. What is spilled lies on the stack, in bytes. */
+    {"Register Count", REGISTERS},
+    {"Stack Size", SPILLED},
+    {"Binary Size", CODE},
     /* All of them */
     {"Code size", CODE},
     {"Code Size", CODE},

@@ -120,7 +120,7 @@ static void test_fused_halves(void **state)
     expect(f, "ffn_gate_up", 0, SL_K_matvec_gated);
     expect(f, "attn_q", 1, SL_K_matvec_fused);
     build(f, 7);
-    expect(f, "ffn_gate", 0, SL_K_matmul_skinny);
+    expect(f, "ffn_gate_up", 0, SL_K_matmul_skinny_gated);
     expect(f, "attn_q", 1, SL_K_matmul_skinny);
     f->paper.layout.decode_rows = SL_ROWS_F32; /* nothing holds them together */
     build(f, 5);
