@@ -1,4 +1,4 @@
-// fragments.glsl - products of 16 x 16 by 16 x N matrices of f16, N = 16 or 8, whose A an invocation fills from registers. Subgroups of 32; of
+// fragments.glsl - products of 16 x 16 matrices of f16, whose A an invocation fills from registers. Subgroups of 32; of
 // invocation i, g = i / 4 and c = i % 4:
 //   a[0], a[1]: row g,     k at places 2 c and 2 c + 1;   a[2], a[3]: row g,     places 8 + 2 c and 8 + 2 c + 1
 //   a[4], a[5]: row g + 8, the first two places;          a[6], a[7]: row g + 8, the others
@@ -6,9 +6,9 @@
 // the test of the kernels proves.
 //
 // EMULATED: the same by plain arithmetic through shared memory, for devices that have no such matrices, so that what is
-// around them runs in every test; N is 16. All invocations of the workgroup multiply together.
+// around them runs in every test. All invocations of the workgroup multiply together.
 //
-// Before: N, WARPS, and the shared vectors `tile`. B is read from there: of column n the 16 k at vectors at + n * stride.
+// Before: WARPS, and the shared vectors `tile`. B is read from there: of column n the 16 k at vectors at + n * stride.
 #ifndef SL_FRAGMENTS_GLSL
 #define SL_FRAGMENTS_GLSL
 
@@ -78,14 +78,14 @@ void store_sums(Sums sums, uint at, uint stride)
 #define LANE gl_SubgroupInvocationID
 
 #define FragmentA coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>
-#define Sums      coopmat<float, gl_ScopeSubgroup, 16, N, gl_MatrixUseAccumulator>
+#define Sums      coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
 
 #define set_fragment(a, slot, first, second)                                                                           \
     a[4u * (slot)] = first.x, a[4u * (slot) + 1u] = first.y, a[4u * (slot) + 2u] = second.x,                           \
     a[4u * (slot) + 3u] = second.y
 #define clear_sums(sums) sums = Sums(0.0)
 #define FRAGMENT_B(b, at, stride)                                                                                      \
-    coopmat<float16_t, gl_ScopeSubgroup, 16, N, gl_MatrixUseB> b;                                                      \
+    coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> b;                                                     \
     coopMatLoad(b, tile, at, stride, gl_CooperativeMatrixLayoutColumnMajor)
 #define MULTIPLY_ADD(a, b, stride, sums) sums = coopMatMulAdd(a, b, sums)
 #define store_sums(sums, at, stride)     coopMatStore(sums, tile, at, stride, gl_CooperativeMatrixLayoutColumnMajor)

@@ -8,18 +8,18 @@
 #include "common.glsl"
 // matmul_skinny where invocations know which elements of a matrix they hold (SL_CAP_MATRIX_FRAGMENTS): weights go from
 // memory through registers into the A matrices, and never through shared memory. A subgroup makes 16 * FRAGS_X rows of all
-// tokens of the tile, N at a time; GATED: 8 * FRAGS_X rows of both matrices. Only activations are staged, in the order in which
+// tokens of the tile; GATED: 8 * FRAGS_X rows of both matrices. Only activations are staged, in the order in which
 // fragment_blocks.glsl decodes, for STAGED of a block's products at a time.
 SL_PUSH(sl_push_matmul_skinny);
 #include "matmul/skinny_out.glsl"
 
 #define ROW_SLOTS (2 * FRAGS_X)
-#define FRAGS_Y   (SL_TILE_Y / N)
+#define FRAGS_Y   (SL_TILE_Y / 16)
 #define THREADS   (WARPS * 32u)
 #define STRIDE    (STAGED * 2u + 1u) // vectors of a token; odd, so that rows differ in banks
 #define X_COUNT   (SL_TILE_Y * STAGED)
 #define X_ITEMS   ((X_COUNT + THREADS - 1u) / THREADS)
-#define OUT_ITEMS (TOKEN_ROWS * N / 4u) // vectors of the sums of N tokens
+#define OUT_ITEMS (TOKEN_ROWS * 4u) // vectors of the sums of 16 tokens
 #define X_TILE    (SL_TILE_Y * STRIDE)
 #ifdef GATED
 #define MATRIX(r) (((r) / 2u & 1u) == 0u ? p.w : p.w2)
@@ -98,7 +98,7 @@ void multiply(uint product)
         }
     }
     [[unroll]] for (uint y = 0u; y < FRAGS_Y; y++) {
-        FRAGMENT_B(b, y * N * STRIDE + product % STAGED * 2u, STRIDE);
+        FRAGMENT_B(b, y * 16u * STRIDE + product % STAGED * 2u, STRIDE);
         [[unroll]] for (uint f = 0u; f < FRAGS_X; f++) {
             MULTIPLY_ADD(a[f], b, STRIDE, sums[f * FRAGS_Y + y]);
         }
@@ -107,17 +107,17 @@ void multiply(uint product)
 
 #define MULTIPLY(first, end) [[unroll]] for (uint product = first; product < (end); product++) multiply(product);
 
-// Sums of N tokens through shared memory. Spelled out for each N: sums must not be indexed at run time.
+// Sums of 16 tokens through shared memory. Spelled out for each 16: sums must not be indexed at run time.
 #define OUT(y)                                                                                                         \
     if (y < FRAGS_Y) {                                                                                                 \
         barrier();                                                                                                     \
         [[unroll]] for (uint f = 0u; f < FRAGS_X; f++)                                                                 \
             store_sums(sums[f * FRAGS_Y + (y < FRAGS_Y ? y : 0)], fragment_sums(f), TOKEN_ROWS / 4u);                  \
         barrier();                                                                                                     \
-        for (uint e = gl_LocalInvocationIndex; e < TOKEN_OUTPUTS * N; e += THREADS) {                                \
+        for (uint e = gl_LocalInvocationIndex; e < TOKEN_OUTPUTS * 16u; e += THREADS) {                                \
             vec4 v[MATRICES];                                                                                          \
             [[unroll]] for (uint m = 0u; m < MATRICES; m++) v[m] = uintBitsToFloat(tile[sum_at(e, m)]);                \
-            put_sums(y * TOKEN_OUTPUTS * N + e, v);                                                                  \
+            put_sums(y * TOKEN_OUTPUTS * 16u + e, v);                                                                  \
         }                                                                                                              \
     }
 
@@ -156,6 +156,6 @@ void main()
         MULTIPLY(PRODUCTS / 2u, PRODUCTS)
         block_done(c, more);
     }
-    OUT(0) OUT(1) OUT(2) OUT(3) OUT(4)
+    OUT(0) OUT(1) OUT(2) OUT(3)
     finish_tile();
 }
