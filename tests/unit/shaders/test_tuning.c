@@ -41,8 +41,8 @@ static void test_switch_of_products(void **state)
     sl_tuning t;
     const sl_device_info device = device_with(base, 0x10de);
     sl_tuning_default(&t, &device);
-    assert_int_equal(t.rungs[SL_WEIGHT_Q4_K], SL_RUNG_BIT(SL_RUNG_matvec) | SL_RUNG_BIT(SL_RUNG_matmul) |
-                                                  SL_RUNG_BIT(SL_RUNG_gemm));
+    assert_int_equal(t.rungs[SL_WEIGHT_Q4_K],
+                     SL_RUNG_BIT(SL_RUNG_matvec) | SL_RUNG_BIT(SL_RUNG_matmul) | SL_RUNG_BIT(SL_RUNG_gemm));
     assert_int_equal(product(&t, SL_WEIGHT_Q4_K, 1), SL_K_matvec);
     assert_int_equal(product(&t, SL_WEIGHT_Q4_K, SL_MATVEC_COLUMNS_MAX), SL_K_matvec);
     assert_int_equal(product(&t, SL_WEIGHT_Q4_K, SL_MATVEC_COLUMNS_MAX + 1), SL_K_matmul);
