@@ -1,10 +1,11 @@
-/* Cases of embed, matvec, matmul, matmul_skinny and moe_matvec. Shapes are small enough for software drivers;
- * the widths are those of real models where they are cheap, and every tail of tiles and loads where they are
- * not. */
+/* Cases of embed, matvec, matmul, matmul_skinny, matmul_decode and moe_matvec. Shapes are small enough for
+ * software drivers; the widths are those of real models where they are cheap, and every tail of tiles and
+ * loads where they are not. */
 #include "tests/kernels/gen_weights.h"
 
 #include "hal/base/checked.h"
 #include "hal/base/half.h"
+#include "shaders/matmul/matmul_decode.h"
 #include "shaders/rows_out.h"
 
 #include <stdio.h>
@@ -181,13 +182,56 @@ static void fill_half_rows(sl_kernel_case *c, uint32_t push_offset, uint32_t row
             x[(uint64_t)r * stride + k] = sl_float_to_half(sl_case_random_float(c, -1, 1));
 }
 
+typedef struct skinny_case {
+    uint32_t n_out, units, tail, n_tokens, n_splits;
+    extra extra;
+    uint32_t y_pad;
+} skinny_case;
+
+static void fill_skinny(sl_kernel_case *c, const skinny_case *k, const sl_variant *variant)
+{
+    const uint32_t type = variant->key, n_k = width_for(type, k->units, k->tail);
+    struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)c->push;
+    *p = (struct sl_push_matmul_skinny){.n_out = k->n_out,
+                                        .n_k = n_k,
+                                        .n_tokens = k->n_tokens,
+                                        .x_stride = (n_k + 7) / 8 * 8,
+                                        .y_stride = k->n_out + k->y_pad,
+                                        .row_bytes = sl_gen_row_bytes(type, n_k),
+                                        .weight_type = type,
+                                        .n_splits = k->n_splits};
+#define AT(field) (uint32_t) offsetof(struct sl_push_matmul_skinny, field)
+    sl_gen_weights(
+        c, type, sl_case_operand_add(c, AT(w), SL_CASE_IN, SL_CASE_BYTES, (uint64_t)p->row_bytes * k->n_out),
+        k->n_out, n_k);
+    fill_half_rows(c, AT(x), k->n_tokens, n_k, p->x_stride);
+    const uint64_t ys = (uint64_t)(k->n_tokens - 1) * p->y_stride + k->n_out;
+    const bool in_place = k->extra == ADD_IN_PLACE || k->extra == BIAS_ADD_IN_PLACE;
+    float *y =
+        sl_case_operand_add(c, AT(y), in_place ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, SL_CASE_F32, 4 * ys);
+    sl_case_fill_floats(c, y, ys, -2, 2);
+    if (in_place) sl_case_alias(c, AT(add), AT(y));
+    if (k->extra == BIAS || k->extra == BIAS_ADD_IN_PLACE)
+        sl_case_fill_floats(c, sl_case_operand_add(c, AT(bias), SL_CASE_IN, SL_CASE_F32, 4ull * k->n_out),
+                            k->n_out, -3, 3);
+    if (k->extra == ADD)
+        sl_case_fill_floats(c, sl_case_operand_add(c, AT(add), SL_CASE_IN, SL_CASE_F32, 4 * ys), ys, -3, 3);
+    if (p->n_splits > 1) {
+        const uint32_t tiles =
+            (uint32_t)(sl_div_up(k->n_out, variant->tile_x) * sl_div_up(k->n_tokens, variant->tile_y));
+        sl_case_operand_add(c, AT(partial), 0, SL_CASE_BYTES,
+                            4ull * tiles * p->n_splits * variant->tile_x * variant->tile_y);
+        sl_case_operand_add(c, AT(arrived), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32,
+                            4ull * tiles); /* 0 again */
+    }
+#undef AT
+    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u tokens=%u splits=%u extra=%d y_pad=%u", k->n_out, n_k,
+             k->n_tokens, p->n_splits, (int)k->extra, k->y_pad);
+}
+
 bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
 {
-    static const struct {
-        uint32_t n_out, units, tail, n_tokens, n_splits;
-        extra extra;
-        uint32_t y_pad;
-    } cases[] = {
+    static const skinny_case cases[] = {
         {1, 1, 0, 1, 1, NONE, 0},
         {64, 8, 0, 9, 1, NONE, 0},
         {130, 18, 4, 16, 1, BIAS, 0},
@@ -199,45 +243,31 @@ bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *v
         {96, 9, 0, 40, 4, BIAS_ADD_IN_PLACE, 4},
     };
     if (index >= SL_COUNTOF(cases)) return false;
-    const uint32_t type = variant->key, n_k = width_for(type, cases[index].units, cases[index].tail);
-    const uint32_t n_out = cases[index].n_out, n_tokens = cases[index].n_tokens;
-    const extra extra = cases[index].extra;
-    struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)c->push;
-    *p = (struct sl_push_matmul_skinny){.n_out = n_out,
-                                        .n_k = n_k,
-                                        .n_tokens = n_tokens,
-                                        .x_stride = (n_k + 7) / 8 * 8,
-                                        .y_stride = n_out + cases[index].y_pad,
-                                        .row_bytes = sl_gen_row_bytes(type, n_k),
-                                        .weight_type = type,
-                                        .n_splits = cases[index].n_splits};
-#define AT(field) (uint32_t) offsetof(struct sl_push_matmul_skinny, field)
-    sl_gen_weights(c, type,
-                   sl_case_operand_add(c, AT(w), SL_CASE_IN, SL_CASE_BYTES, (uint64_t)p->row_bytes * n_out),
-                   n_out, n_k);
-    fill_half_rows(c, AT(x), n_tokens, n_k, p->x_stride);
-    const uint64_t ys = (uint64_t)(n_tokens - 1) * p->y_stride + n_out;
-    const bool in_place = extra == ADD_IN_PLACE || extra == BIAS_ADD_IN_PLACE;
-    float *y =
-        sl_case_operand_add(c, AT(y), in_place ? SL_CASE_IN | SL_CASE_OUT : SL_CASE_OUT, SL_CASE_F32, 4 * ys);
-    sl_case_fill_floats(c, y, ys, -2, 2);
-    if (in_place) sl_case_alias(c, AT(add), AT(y));
-    if (extra == BIAS || extra == BIAS_ADD_IN_PLACE)
-        sl_case_fill_floats(c, sl_case_operand_add(c, AT(bias), SL_CASE_IN, SL_CASE_F32, 4ull * n_out), n_out,
-                            -3, 3);
-    if (extra == ADD)
-        sl_case_fill_floats(c, sl_case_operand_add(c, AT(add), SL_CASE_IN, SL_CASE_F32, 4 * ys), ys, -3, 3);
-    if (p->n_splits > 1) {
-        const uint32_t tiles =
-            (uint32_t)(sl_div_up(n_out, variant->tile_x) * sl_div_up(n_tokens, variant->tile_y));
-        sl_case_operand_add(c, AT(partial), 0, SL_CASE_BYTES,
-                            4ull * tiles * p->n_splits * variant->tile_x * variant->tile_y);
-        sl_case_operand_add(c, AT(arrived), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32,
-                            4ull * tiles); /* 0 again */
-    }
-#undef AT
-    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u tokens=%u splits=%u extra=%d y_pad=%u", n_out, n_k,
-             n_tokens, p->n_splits, (int)extra, cases[index].y_pad);
+    fill_skinny(c, &cases[index], variant);
+    return true;
+}
+
+/* Whole tiles and steps, which are not clamped, and what reaches beyond tokens, rows and k, each alone and
+ * together; parts of k of one length, and a last one that is shorter, or empty. */
+bool sl_gen_matmul_decode(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const skinny_case cases[] = {
+        {1, 1, 0, 1, 1, NONE, 0},
+        {256, 16, 0, 128, 1, NONE, 0},
+        {256, 8, 0, 70, 1, BIAS, 0},
+        {130, 24, 0, 128, 1, ADD_IN_PLACE, 0},
+        {256, 17, 4, 128, 1, NONE, 8},
+        {300, 18, 12, 200, 1, BIAS_ADD_IN_PLACE, 3},
+        {256, 32, 0, 128, 2, NONE, 0},
+        {512, 48, 0, 256, 3, ADD_IN_PLACE, 0},
+        {257, 40, 0, 129, 3, ADD, 5},
+        {96, 9, 8, 65, 4, BIAS_ADD_IN_PLACE, 4},
+        {576, 18, 0, 96, 1, ADD_IN_PLACE, 0},
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    fill_skinny(c, &cases[index], variant);
+    c->spec_count = SL_DECODE_SPECS;
+    sl_decode_spec((const struct sl_push_matmul_skinny *)c->push, variant, c->spec);
     return true;
 }
 

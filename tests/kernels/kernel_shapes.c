@@ -4,6 +4,7 @@
 
 #include "hal/base/checked.h"
 #include "shaders/matmul/gemm.h"
+#include "shaders/matmul/matmul_decode.h"
 #include "shaders/matmul/rotated.h"
 
 #include <math.h>
@@ -110,6 +111,50 @@ static bool shape_matmul(sl_bench_case *b, uint32_t index, const sl_variant *v)
     if (!row_bytes_of(v->key, x.n_k, &row_bytes)) return true;
     product(b, &x, v->key, row_bytes, tokens[column]);
     snprintf(b->c.name, sizeof b->c.name, "%s %ux%u t=%u", x.name, x.n_out, x.n_k, tokens[column]);
+    return true;
+}
+
+/* Each with several numbers of parts of k, of which sl_decode_plan_make takes one. */
+static bool shape_matmul_decode(sl_bench_case *b, uint32_t index, const sl_variant *v)
+{
+    static const uint32_t tokens[] = {64, 128, 256, PROMPT}, splits[] = {1, 2, 4, 8};
+    const uint32_t shape = index / SL_COUNTOF(splits), n_splits = splits[index % SL_COUNTOF(splits)];
+    const uint32_t which = shape % (MATRICES - 1),
+                   n_tokens = tokens[shape / (MATRICES - 1) % SL_COUNTOF(tokens)];
+    if (shape >= (MATRICES - 1) * SL_COUNTOF(tokens) * SL_COUNTOF(models)) return false;
+    const model *m = &models[shape / ((MATRICES - 1) * SL_COUNTOF(tokens))];
+    const matrix x = matrix_of(m, which);
+    uint32_t row_bytes;
+    b->model = m->name;
+    if (!row_bytes_of(v->key, x.n_k, &row_bytes) || x.n_k / 512 % n_splits) return true;
+    struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)b->c.push;
+    *p = (struct sl_push_matmul_skinny){.n_out = x.n_out,
+                                        .n_k = x.n_k,
+                                        .n_tokens = n_tokens,
+                                        .x_stride = x.n_k,
+                                        .y_stride = x.n_out,
+                                        .row_bytes = row_bytes,
+                                        .weight_type = v->key,
+                                        .n_splits = n_splits};
+    const uint64_t in = 2ull * n_tokens * x.n_k, y = 4ull * n_tokens * x.n_out,
+                   w = (uint64_t)x.n_out * row_bytes;
+    const uint64_t tiles = sl_div_up(x.n_out, v->tile_x) * sl_div_up(n_tokens, v->tile_y);
+    operand(b, offsetof(struct sl_push_matmul_skinny, w), SL_CASE_IN, w);
+    operand(b, offsetof(struct sl_push_matmul_skinny, x), SL_CASE_IN, in);
+    operand(b, offsetof(struct sl_push_matmul_skinny, y), SL_CASE_OUT, y);
+    if (n_splits > 1) {
+        operand(b, offsetof(struct sl_push_matmul_skinny, partial), 0,
+                4ull * tiles * n_splits * v->tile_x * v->tile_y);
+        sl_case_operand_add(&b->c, offsetof(struct sl_push_matmul_skinny, arrived), SL_CASE_IN, SL_CASE_U32,
+                            4ull * tiles);
+    }
+    b->rotate_offset = offsetof(struct sl_push_matmul_skinny, w);
+    b->bytes = (double)(w + in + y);
+    b->flops = 2.0 * x.n_out * x.n_k * n_tokens;
+    b->c.spec_count = SL_DECODE_SPECS;
+    sl_decode_spec(p, v, b->c.spec);
+    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u t=%u splits=%u", x.name, x.n_out, x.n_k, n_tokens,
+             n_splits);
     return true;
 }
 
@@ -429,6 +474,8 @@ bool sl_bench_shape(sl_bench_case *b, uint32_t index, const sl_variant *variant)
         return shape_matvec(b, index, variant);
     case SL_K_matmul:
         return shape_matmul(b, index, variant);
+    case SL_K_matmul_decode:
+        return shape_matmul_decode(b, index, variant);
     case SL_K_dequant:
     case SL_K_rotate:
         return shape_dequant(b, index, variant);

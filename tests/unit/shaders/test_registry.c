@@ -48,7 +48,8 @@ static bool is_optional(sl_kernel_id kernel)
            kernel == SL_K_matvec_fused || kernel == SL_K_matvec_gated || kernel == SL_K_moe_gated ||
            kernel == SL_K_moe_down ||                                                   /* then matvec */
            kernel == SL_K_rotate || kernel == SL_K_gemm || kernel == SL_K_gemm_gated || /* then matmul */
-           kernel == SL_K_matmul_skinny || kernel == SL_K_moe_matmul; /* then matmul, moe_matvec */
+           kernel == SL_K_matmul_skinny || kernel == SL_K_matmul_decode ||              /* then matmul */
+           kernel == SL_K_moe_matmul;                                                   /* then moe_matvec */
 }
 
 /* The portable contract: every (kernel, key) has a variant that needs the base alone and at most 256
