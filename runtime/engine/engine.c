@@ -250,6 +250,9 @@ static sl_status set_limits(sl_engine *e, sl_diag *diag)
     };
     choose_gemm(e);
     sl_limits_few_columns(&e->limits, &e->model, &info->caps, sl_engine_hooks.few_columns_on_cpus);
+    const uint32_t decode_to = sl_engine_hooks.decode_columns;
+    sl_limits_decode_columns(&e->limits, &info->caps, SL_DECODE_COLUMNS_FROM,
+                             decode_to ? decode_to : SL_DECODE_COLUMNS_TO);
     return SL_OK;
 }
 

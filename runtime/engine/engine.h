@@ -39,6 +39,7 @@ typedef struct sl_engine_test_hooks {
     bool attention_step; /* decode attends in one dispatch on devices too for which that is not the faster way
                           */
     bool few_columns_on_cpus; /* matrix units for 9 to 64 columns also where a CPU has faster ways */
+    uint32_t decode_columns;  /* matmul_decode multiplies 1 to so many columns; 0: what is best */
 } sl_engine_test_hooks;
 
 extern sl_engine_test_hooks sl_engine_hooks;
@@ -120,7 +121,7 @@ struct sl_engine {
     sl_device *device;
     sl_kernel_set *kernels;
     sl_tuned tuned;
-    char switch_points[96]; /* for people */
+    char switch_points[160]; /* for people */
     sl_io_options io_options;
     sl_io_engine *io; /* the engine's own: loading, embedding rows */
     sl_io_file **files;

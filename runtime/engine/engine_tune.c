@@ -47,9 +47,15 @@ static void describe_switch(sl_engine *e)
             n += (size_t)snprintf(e->switch_points + n, sizeof e->switch_points - n,
                                   "%s up to %u columns, then ", rung_name((sl_product_rung)i),
                                   few ? SL_MIN(columns[i], e->limits.few_from - 1) : columns[i]);
+    if (few && n < sizeof e->switch_points)
+        n += (size_t)snprintf(e->switch_points + n, sizeof e->switch_points - n,
+                              "matmul_skinny up to %u columns, then ", SL_FEW_COLUMNS_MAX);
+    if (e->limits.decode_to && n < sizeof e->switch_points)
+        n += (size_t)snprintf(e->switch_points + n, sizeof e->switch_points - n,
+                              "matmul_decode from %u to %u columns, then ", e->limits.decode_from,
+                              e->limits.decode_to);
     if (n < sizeof e->switch_points)
-        snprintf(e->switch_points + n, sizeof e->switch_points - n, "%s%s",
-                 few ? "matmul_skinny up to 64 columns, then " : "",
+        snprintf(e->switch_points + n, sizeof e->switch_points - n, "%s",
                  gemm ? "gemm" : rung_name((sl_product_rung)(SL_RUNG_COUNT - 1)));
 }
 

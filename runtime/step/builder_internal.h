@@ -53,7 +53,10 @@ typedef struct sl_product {
     bool add; /* y += */
 } sl_product;
 
-/* Does the device have kernels of its own for so many columns; they read rows of F16. */
+/* Does matmul_decode multiply so many columns? */
+bool sl_build_decoding(const sl_builder *b, uint32_t n_tokens);
+/* Does the device have kernels of its own for so many columns (matmul_skinny, or matmul_decode); they read
+ * rows of F16. */
 bool sl_build_few(const sl_builder *b, uint32_t n_tokens);
 /* x_format: SL_ROWS_*, F16 only where sl_build_few says so. */
 sl_status sl_emit_product(sl_builder *b, const sl_product *o, uint32_t x_format);

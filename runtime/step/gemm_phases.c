@@ -178,7 +178,9 @@ static sl_status emit_decode_ahead(sl_builder *b, uint32_t g)
 
 bool sl_build_gemm(const sl_builder *b)
 {
-    return b->shape->n_tokens >= SL_GEMM_TOKENS_MIN && b->l->limits.gemm_format != SL_ROWS_F32;
+    const uint32_t n_tokens = b->shape->n_tokens;
+    return n_tokens >= SL_GEMM_TOKENS_MIN && b->l->limits.gemm_format != SL_ROWS_F32 &&
+           !sl_build_decoding(b, n_tokens);
 }
 
 uint32_t sl_build_rows_format(const sl_builder *b)

@@ -1,7 +1,7 @@
 #include "runtime/step/layout.h"
 
 #include "hal/base/checked.h"
-#include "shaders/matmul/skinny.h"
+#include "shaders/matmul/matmul_decode.h"
 
 static uint64_t place(sl_range *range, uint64_t at, uint64_t elements, uint64_t element_bytes)
 {
@@ -16,15 +16,22 @@ void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_de
     /* What the kernels that make rows of f16 ask for. */
     const bool rows_fit = h->n_embd % 32 == 0 && h->n_ff % 32 == 0 && h->n_expert_ff % 32 == 0 &&
                           h->n_heads * h->head_dim % 32 == 0;
-    const bool cpu = sl_caps_have(caps, SL_CAP_SCALAR_LOADS) && !on_cpus;
-    if (rows_fit && !cpu && !sl_caps_have(caps, SL_CAP_HOST_FN))
-        sl_skinny_room(caps, &limits->few_partial_bytes, &limits->few_arrived);
+    const bool cpu =
+        (sl_caps_have(caps, SL_CAP_HOST_FN) || sl_caps_have(caps, SL_CAP_SCALAR_LOADS)) && !on_cpus;
+    if (rows_fit && !cpu) sl_skinny_room(caps, &limits->few_partial_bytes, &limits->few_arrived);
     /* Measured on an H100 with Llama-3-8B Q4_K_M: 5.4 ms a step of 4 columns by mat-vecs, 7.7 of 8, and 5.5
      * of 9 to 16 by matrix units, whose kernel for this type takes weights from registers there. */
     const sl_model_tensor *q = sl_model_find(model, SL_PART_Q, 0);
     const bool early = sl_caps_have(caps, SL_CAP_MATRIX_FRAGMENTS) && !model->arch->moe && q &&
                        (uint32_t)q->file->type == SL_WEIGHT_Q4_K;
     limits->few_from = early ? SL_FEW_FROM_REGISTERS : SL_MATVEC_COLUMNS_MAX + 1;
+}
+
+void sl_limits_decode_columns(sl_limits *limits, const sl_device_caps *caps, uint32_t from, uint32_t to)
+{
+    const bool can = limits->few_arrived && from <= to && sl_decode_can(caps);
+    limits->decode_from = can ? from : 0;
+    limits->decode_to = can ? to : 0;
 }
 
 /* Sizes are products of figures that hparams.c has bounded: they fit 64 bits. */
@@ -67,7 +74,7 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     at = place(&w->moe_tiles, at, items ? SL_MOE_TILES(h->n_experts, items, SL_MOE_TILE_MIN) : 0,
                sizeof(struct sl_moe_tile));
     /* Of experts, rows of any number of tokens. */
-    const uint64_t few = h->n_experts ? t : SL_MIN(t, SL_FEW_COLUMNS_MAX);
+    const uint64_t few = h->n_experts ? t : SL_MIN(t, SL_MAX(SL_FEW_COLUMNS_MAX, limits->decode_to));
     at = place(&w->halves, at, halves ? few * SL_MAX(q, h->n_embd) : 0, 2);
     at = place(&w->few_partial, at, SL_FEW_AT_ONCE * limits->few_partial_bytes, 1);
     at = place(&w->few_arrived, at, SL_FEW_AT_ONCE * (uint64_t)limits->few_arrived, 4);

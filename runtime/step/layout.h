@@ -17,8 +17,11 @@
  * may run without a barrier between them. */
 #define SL_FEW_COLUMNS_MAX    64u
 #define SL_FEW_AT_ONCE        3u
-#define SL_FEW_FROM_REGISTERS 5u  /* columns */
-#define SL_MOE_TILE_MIN       16u /* items of a tile of moe_matmul, at least */
+#define SL_FEW_FROM_REGISTERS 5u /* columns */
+/* Columns that matmul_decode multiplies on devices that have it: an empty range, until it is measured. */
+#define SL_DECODE_COLUMNS_FROM 1u
+#define SL_DECODE_COLUMNS_TO   0u
+#define SL_MOE_TILE_MIN        16u /* items of a tile of moe_matmul, at least */
 
 /* The largest pass. */
 typedef struct sl_limits {
@@ -31,6 +34,8 @@ typedef struct sl_limits {
     uint64_t few_partial_bytes;
     uint32_t few_arrived;
     uint32_t few_from; /* columns from which they are used */
+    /* Columns that matmul_decode multiplies (sl_limits_decode_columns); 0 and 0: none. */
+    uint32_t decode_from, decode_to;
 } sl_limits;
 
 /* Ranges in the workspace. [T] tokens, [O] outputs. f32 unless said otherwise. */
@@ -100,6 +105,9 @@ typedef struct sl_batch {
  * for a CPU behind Vulkan, which has faster ways. */
 void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_device_caps *caps,
                            bool on_cpus);
+/* Lets matmul_decode multiply from .. to columns, after sl_limits_few_columns: none where the device lacks
+ * the kernel, or what products of few columns need. */
+void sl_limits_decode_columns(sl_limits *limits, const sl_device_caps *caps, uint32_t from, uint32_t to);
 
 /* Ranges from address `base` on; give 0 to learn the size. Returns the end. Every range is aligned to 256
  * bytes. */

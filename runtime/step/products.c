@@ -2,12 +2,18 @@
 #include "runtime/step/builder_internal.h"
 
 #include "hal/base/checked.h"
-#include "shaders/matmul/skinny.h"
+#include "shaders/matmul/matmul_decode.h"
 #include "shaders/tuning.h"
+
+bool sl_build_decoding(const sl_builder *b, uint32_t n_tokens)
+{
+    return n_tokens >= b->l->limits.decode_from && n_tokens <= b->l->limits.decode_to;
+}
 
 bool sl_build_few(const sl_builder *b, uint32_t n_tokens)
 {
-    return b->l->limits.few_arrived && n_tokens >= b->l->limits.few_from && n_tokens <= SL_FEW_COLUMNS_MAX;
+    return sl_build_decoding(b, n_tokens) ||
+           (b->l->limits.few_arrived && n_tokens >= b->l->limits.few_from && n_tokens <= SL_FEW_COLUMNS_MAX);
 }
 
 /* Rows row .. row + rows - 1 of a tensor, at `w`. */
@@ -62,9 +68,10 @@ static sl_status emit_skinny_product(sl_builder *b, const sl_product *o, const p
     const sl_limits *limits = &b->l->limits;
     const uint32_t place = b->few++ % SL_FEW_AT_ONCE;
     const uint64_t y = o->y.begin + (uint64_t)part->row * 4;
+    const bool decoding = sl_build_decoding(b, o->n_tokens);
     sl_skinny_plan plan;
-    sl_skinny_plan_make(sl_kernel_set_caps(b->kernels), (uint32_t)t->file->type, part->rows, t->n_k,
-                        o->n_tokens, &plan);
+    (decoding ? sl_decode_plan_make : sl_skinny_plan_make)(
+        sl_kernel_set_caps(b->kernels), (uint32_t)t->file->type, part->rows, t->n_k, o->n_tokens, &plan);
     const sl_range partial = {b->l->work.few_partial.begin + place * limits->few_partial_bytes,
                               b->l->work.few_partial.begin + place * limits->few_partial_bytes +
                                   plan.partial_bytes};
@@ -87,8 +94,11 @@ static sl_status emit_skinny_product(sl_builder *b, const sl_product *o, const p
         .weight_type = (uint32_t)t->file->type,
         .n_splits = plan.n_splits,
     };
+    uint32_t spec[SL_DECODE_SPECS] = {0};
+    if (decoding) sl_decode_spec(&push, plan.variant, spec);
     sl_phase *p;
-    sl_status st = sl_build_variant(b, o->label, plan.variant, NULL, 0, &push, sizeof push, &p);
+    sl_status st = sl_build_variant(b, o->label, plan.variant, spec, decoding ? SL_DECODE_SPECS : 0, &push,
+                                    sizeof push, &p);
     if (st != SL_OK) return st;
     note_product(p, o, part);
     sl_phase_writes(p, partial);

@@ -19,6 +19,18 @@ void sl_grid_matmul_decode(const void *push, const sl_variant *variant, const ui
     sl_grid_matmul_skinny(push, variant, spec, groups);
 }
 
+bool sl_decode_can(const sl_device_caps *caps)
+{
+    static const uint32_t types[] = {
+#define X(NAME, name, number, weights, bytes) number,
+        SL_WEIGHT_TYPES(X)
+#undef X
+    };
+    for (size_t i = 0; i < SL_COUNTOF(types); i++)
+        if (!sl_variant_select(SL_K_matmul_decode, types[i], caps)) return false;
+    return true;
+}
+
 static uint32_t step_of(uint32_t weight_type)
 {
     uint32_t weights = 1, bytes = 0;

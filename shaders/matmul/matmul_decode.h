@@ -8,6 +8,9 @@
  * reach beyond what there is: of x, of w, of y. Why they are constants: gemm.h. */
 #define SL_DECODE_SPECS 8u
 
+/* Has the device the kernel for every weight type? */
+bool sl_decode_can(const sl_device_caps *caps);
+
 /* The plan for n_tokens columns of a matrix, within the room of sl_skinny_room; variant is NULL where the
  * device has none. Threads: any. */
 void sl_decode_plan_make(const sl_device_caps *caps, uint32_t weight_type, uint32_t n_out, uint32_t n_k,

@@ -1,0 +1,121 @@
+/* How products by matmul_decode are cut, and what their kernels are told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "hal/base/checked.h"
+#include "shaders/matmul/matmul_decode.h"
+
+/* As much of an H100 as the choice depends on; `units` compute units. */
+static sl_device_caps device_of(uint32_t units)
+{
+    return (sl_device_caps){
+        .features = SL_CAP_SPIRV | SL_CAP_STORAGE_16 | SL_CAP_SUBGROUP | SL_CAP_SUBGROUP_SIZE |
+                    SL_CAP_FLOAT_16 | SL_CAP_MATRIX_F16 | SL_CAP_MATRIX_2,
+        .subgroup_size = 32,
+        .subgroup_min = 32,
+        .subgroup_max = 32,
+        .max_workgroup_invocations = 1024,
+        .compute_units = units,
+        .matrix_shape_count = 1,
+        .matrix_shapes = {{.m = 16, .n = 16, .k = 16, .ab = SL_MATRIX_F16, .c = SL_MATRIX_F32}},
+    };
+}
+
+static void test_without_the_kernel(void **state)
+{
+    (void)state;
+    sl_device_caps caps = device_of(132);
+    sl_skinny_plan plan;
+    assert_true(sl_decode_can(&caps));
+    caps.features &= ~SL_CAP_MATRIX_2;
+    assert_false(sl_decode_can(&caps));
+    sl_decode_plan_make(&caps, SL_WEIGHT_Q4_K, 4096, 4096, 128, &plan);
+    assert_null(plan.variant);
+}
+
+static void test_tiles(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t n_out, n_k, tokens, tile_x, tile_y, splits;
+    } cases[] = {
+        {4096, 4096, 64, 128, 64, 4},    {4096, 4096, 65, 128, 128, 4},    {1024, 4096, 128, 128, 128, 8},
+        {4096, 14336, 128, 128, 128, 4}, {4096, 4096, 512, 128, 128, 1},   {14336, 4096, 128, 128, 128, 1},
+        {14336, 4096, 512, 256, 128, 1}, {128256, 4096, 128, 256, 128, 1}, {576, 512, 128, 128, 128, 1},
+    };
+    const sl_device_caps caps = device_of(132);
+    for (size_t i = 0; i < SL_COUNTOF(cases); i++) {
+        sl_skinny_plan plan;
+        sl_decode_plan_make(&caps, SL_WEIGHT_Q6_K, cases[i].n_out, cases[i].n_k, cases[i].tokens, &plan);
+        assert_non_null(plan.variant);
+        assert_int_equal(plan.variant->tile_x, cases[i].tile_x);
+        assert_int_equal(plan.variant->tile_y, cases[i].tile_y);
+        assert_int_equal(plan.n_splits, cases[i].splits);
+    }
+}
+
+/* Parts of k are of one length and not short; all fits the room of products of few columns. */
+static void test_room(void **state)
+{
+    (void)state;
+    static const uint32_t units[] = {0, 1, 8, 46, 132}, n_outs[] = {1, 128, 1024, 4096, 28672, 128256};
+    static const uint32_t n_ks[] = {256, 768, 4096, 14336}, tokens[] = {9, 64, 65, 128, 300, 512};
+    for (size_t i = 0; i < SL_COUNTOF(units) * SL_COUNTOF(n_outs) * SL_COUNTOF(n_ks) * SL_COUNTOF(tokens);
+         i++) {
+        const sl_device_caps caps = device_of(units[i % 5]);
+        const uint32_t n_out = n_outs[i / 5 % 6], n_k = n_ks[i / 30 % 4], n_tokens = tokens[i / 120];
+        uint64_t bytes;
+        uint32_t tiles;
+        sl_skinny_plan plan;
+        sl_skinny_room(&caps, &bytes, &tiles);
+        sl_decode_plan_make(&caps, SL_WEIGHT_Q4_K, n_out, n_k, n_tokens, &plan);
+        assert_true(plan.n_splits >= 1);
+        assert_true(plan.partial_bytes <= bytes);
+        assert_true(plan.tiles <= tiles);
+        assert_int_equal(plan.n_splits > 1, plan.tiles > 0);
+        assert_int_equal(n_k / 256 % plan.n_splits, 0);
+        assert_true(plan.n_splits == 1 || n_k / plan.n_splits >= 512);
+    }
+}
+
+static void test_constants(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t type, n_out, n_k, n_tokens, n_splits, x, w, y;
+    } cases[] = {
+        {SL_WEIGHT_Q4_K, 256, 1024, 128, 1, 0, 0, 0}, {SL_WEIGHT_Q4_K, 256, 1024, 128, 2, 0, 0, 0},
+        {SL_WEIGHT_Q4_K, 256, 1024, 100, 1, 1, 0, 1}, {SL_WEIGHT_Q4_K, 200, 1024, 128, 1, 0, 1, 1},
+        {SL_WEIGHT_Q4_K, 256, 1024, 128, 3, 1, 1, 0}, {SL_WEIGHT_Q8_0, 256, 576, 128, 1, 0, 0, 0},
+        {SL_WEIGHT_Q8_0, 256, 544, 128, 1, 1, 1, 0},  {SL_WEIGHT_F16, 256, 1096, 130, 1, 1, 1, 1},
+    };
+    const sl_variant variant = {.kernel = SL_K_matmul_decode, .tile_x = 128, .tile_y = 128};
+    for (size_t i = 0; i < SL_COUNTOF(cases); i++) {
+        const struct sl_push_matmul_skinny push = {.n_out = cases[i].n_out,
+                                                   .n_k = cases[i].n_k,
+                                                   .n_tokens = cases[i].n_tokens,
+                                                   .x_stride = cases[i].n_k + 8,
+                                                   .y_stride = cases[i].n_out + 5,
+                                                   .weight_type = cases[i].type,
+                                                   .n_splits = cases[i].n_splits};
+        const uint32_t wanted[SL_DECODE_SPECS] = {push.n_out,    push.n_k,   push.x_stride, push.y_stride,
+                                                  push.n_splits, cases[i].x, cases[i].w,    cases[i].y};
+        uint32_t spec[SL_DECODE_SPECS];
+        sl_decode_spec(&push, &variant, spec);
+        assert_memory_equal(spec, wanted, sizeof spec);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_without_the_kernel),
+        cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_room),
+        cmocka_unit_test(test_constants),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
