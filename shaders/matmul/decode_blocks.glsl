@@ -21,7 +21,7 @@ uint byte_of(uint two, uint i) { return (two >> (8u * (i & 1u))) & 0xffu; }
 
 #define BLOCK_WEIGHTS 256
 #define BLOCK_BYTES 144u
-layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Block {
+layout(buffer_reference, std430, buffer_reference_align = 16) buffer Block {
     uvec4 head;
     uint16_t q[64];
 };
@@ -50,8 +50,9 @@ float16_t block_weight(Block block, uint i) { return part_weight(block, i, part_
 
 #define BLOCK_WEIGHTS 256
 #define BLOCK_BYTES 210u
-layout(buffer_reference, scalar, buffer_reference_align = 2) buffer Block {
-    uint16_t low[64], high[32], scales[8], d;
+layout(buffer_reference, std430, buffer_reference_align = 2) buffer Block {
+    uint16_t low[64], high[32], scales[8];
+    float16_t d;
 };
 
 float16_t block_weight(Block block, uint i)
@@ -61,7 +62,7 @@ float16_t block_weight(Block block, uint i)
     const uint high = uint(block.high[part * 16u + at]) >> (2u * quarter);
     const uint q = (low & 0x0f0fu) | ((high & 0x0303u) << 4);
     const uint scale = byte_of(uint(block.scales[i >> 5]), i >> 4) ^ 0x80u;
-    const float16_t d = quant(scale, 1152.0hf) * uint16BitsToHalf(block.d);
+    const float16_t d = quant(scale, 1152.0hf) * block.d;
     return quant(byte_of(q, i), 1056.0hf) * d;
 }
 
@@ -70,19 +71,21 @@ float16_t block_weight(Block block, uint i)
 #define BLOCK_WEIGHTS 32
 #if SL_KEY == 2
 #define BLOCK_BYTES 18u
-layout(buffer_reference, scalar, buffer_reference_align = 2) buffer Block {
-    uint16_t d, q[8];
+layout(buffer_reference, std430, buffer_reference_align = 2) buffer Block {
+    float16_t d;
+    uint16_t q[8];
 };
 #elif SL_KEY == 3
 #define BLOCK_BYTES 20u
-layout(buffer_reference, scalar, buffer_reference_align = 4) buffer Block {
+layout(buffer_reference, std430, buffer_reference_align = 4) buffer Block {
     uint dm;
     uint16_t q[8];
 };
 #else
 #define BLOCK_BYTES 22u
-layout(buffer_reference, scalar, buffer_reference_align = 2) buffer Block {
-    uint16_t d, high[2], q[8];
+layout(buffer_reference, std430, buffer_reference_align = 2) buffer Block {
+    float16_t d;
+    uint16_t high[2], q[8];
 };
 #endif
 
@@ -90,13 +93,13 @@ float16_t block_weight(Block block, uint i)
 {
     const uint q = byte_of(uint(block.q[(i & 15u) >> 1]) >> (4u * (i >> 4)), i) & 15u;
 #if SL_KEY == 2
-    return quant(q, 1032.0hf) * uint16BitsToHalf(block.d);
+    return quant(q, 1032.0hf) * block.d;
 #elif SL_KEY == 3
     const f16vec2 dm = unpackFloat2x16(block.dm);
     return fma(quant(q, 1024.0hf), dm.x, dm.y);
 #else
     const uint high = (uint(block.high[i >> 4]) >> (i & 15u)) & 1u;
-    return quant(q | (high << 4), 1040.0hf) * uint16BitsToHalf(block.d);
+    return quant(q | (high << 4), 1040.0hf) * block.d;
 #endif
 }
 
@@ -104,13 +107,14 @@ float16_t block_weight(Block block, uint i)
 
 #define BLOCK_WEIGHTS 32
 #define BLOCK_BYTES 34u
-layout(buffer_reference, scalar, buffer_reference_align = 2) buffer Block {
-    uint16_t d, q[16];
+layout(buffer_reference, std430, buffer_reference_align = 2) buffer Block {
+    float16_t d;
+    uint16_t q[16];
 };
 
 float16_t block_weight(Block block, uint i)
 {
-    return quant(byte_of(uint(block.q[i >> 1]), i) ^ 0x80u, 1152.0hf) * uint16BitsToHalf(block.d);
+    return quant(byte_of(uint(block.q[i >> 1]), i) ^ 0x80u, 1152.0hf) * block.d;
 }
 
 #elif SL_KEY == 0 || SL_KEY == 30 // F32, BF16: four make a block here, so that one load serves them
@@ -118,12 +122,12 @@ float16_t block_weight(Block block, uint i)
 #define BLOCK_WEIGHTS 4
 #if SL_KEY == 0
 #define BLOCK_BYTES 16u
-layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Block {
+layout(buffer_reference, std430, buffer_reference_align = 16) buffer Block {
     vec4 v;
 };
 #else
 #define BLOCK_BYTES 8u
-layout(buffer_reference, scalar, buffer_reference_align = 8) buffer Block {
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer Block {
     uvec2 v;
 };
 #endif
@@ -143,7 +147,7 @@ float16_t block_weight(Block block, uint i)
 
 #define BLOCK_WEIGHTS 1
 #define BLOCK_BYTES 2u
-layout(buffer_reference, scalar, buffer_reference_align = 2) buffer Block {
+layout(buffer_reference, std430, buffer_reference_align = 2) buffer Block {
     float16_t v;
 };
 

@@ -1,7 +1,6 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#extension GL_EXT_shader_explicit_arithmetic_types_int16 : require
 #include "common.glsl"
 // dequant by what matmul_decode decodes with, one weight after another: a test of that. An invocation makes eight.
 SL_PUSH(sl_push_dequant);

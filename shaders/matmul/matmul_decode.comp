@@ -4,7 +4,6 @@
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_NV_cooperative_matrix2 : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#extension GL_EXT_shader_explicit_arithmetic_types_int16 : require
 #include "common.glsl"
 // matmul_decode: as gemm_coopmat2.comp, but w are the blocks of the file, which the driver decodes while it fills a matrix:
 // it calls decoded() for each element. No scratch for decoded weights, and no pass over them before; each tile of tokens
