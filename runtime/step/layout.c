@@ -41,9 +41,11 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     const uint64_t t = limits->tokens, o = limits->outputs, q = (uint64_t)h->n_heads * h->head_dim;
     const uint64_t kv = (uint64_t)h->n_kv_heads * h->head_dim;
     const uint64_t ff = SL_MAX(h->n_ff, (uint64_t)h->n_used * h->n_expert_ff);
+    /* Rows that matmul_decode reads: whole tiles of them. */
+    const uint64_t tile = limits->decode_to ? SL_DECODE_TILE_TOKENS : 1, tiled = sl_align_up(t, tile);
     uint64_t at = base;
     at = place(&w->x, at, t * h->n_embd, 4);
-    at = place(&w->h, at, t * h->n_embd, 4);
+    at = place(&w->h, at, tiled * h->n_embd, 4);
     at = place(&w->t, at, model->arch->post_norms ? t * h->n_embd : 0, 4);
     at = place(&w->q, at, t * q, 4);
     at = place(&w->k, at, t * kv, 4);
@@ -61,7 +63,7 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
     const bool gemm = limits->gemm_format != SL_ROWS_F32;
     /* An element takes 2 bytes at most, and so a row of 16 and more elements with its scale, too. */
     at = place(&w->operand, at, gemm ? t * SL_MAX(SL_MAX(q, h->n_embd), h->n_ff) : 0, 2);
-    at = place(&w->act, at, limits->few_arrived ? t * ff : gemm ? t * h->n_ff : 0, 2);
+    at = place(&w->act, at, limits->few_arrived ? tiled * ff : gemm ? t * h->n_ff : 0, 2);
     at = place(&w->decoded_even, at, limits->decoded_bytes[0], 1);
     at = place(&w->decoded_odd, at, limits->decoded_bytes[1], 1);
     at = place(&w->router, at, t * h->n_experts, 4);
@@ -75,11 +77,11 @@ uint64_t sl_workspace_lay_out(const sl_model *model, const sl_limits *limits, ui
                sizeof(struct sl_moe_tile));
     /* Of experts, rows of any number of tokens. */
     const uint64_t few = h->n_experts ? t : SL_MIN(t, SL_MAX(SL_FEW_COLUMNS_MAX, limits->decode_to));
-    at = place(&w->halves, at, halves ? few * SL_MAX(q, h->n_embd) : 0, 2);
+    at = place(&w->halves, at, halves ? sl_align_up(few, tile) * SL_MAX(q, h->n_embd) : 0, 2);
     at = place(&w->few_partial, at, SL_FEW_AT_ONCE * limits->few_partial_bytes, 1);
     at = place(&w->few_arrived, at, SL_FEW_AT_ONCE * (uint64_t)limits->few_arrived, 4);
     at = place(&w->out_x, at, o * h->n_embd, 4);
-    at = place(&w->out_h, at, o * h->n_embd, 4);
+    at = place(&w->out_h, at, sl_align_up(o, tile) * h->n_embd, 4);
     at = place(&w->logits, at, o * h->n_vocab, 4);
     at = place(&w->topk_ids, at, o * SL_TOPK_MAX, 4);
     at = place(&w->topk_values, at, o * SL_TOPK_MAX, 4);

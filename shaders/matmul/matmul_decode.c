@@ -48,7 +48,7 @@ void sl_decode_spec(const struct sl_push_matmul_skinny *push, const sl_variant *
     spec[2] = push->x_stride;
     spec[3] = push->y_stride;
     spec[4] = push->n_splits;
-    spec[5] = !(whole_x && whole_k);
+    spec[5] = !whole_k;
     spec[6] = !(whole_w && whole_k);
     spec[7] = !(whole_x && whole_w);
 }

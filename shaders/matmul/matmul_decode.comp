@@ -19,9 +19,9 @@ layout(constant_id = 3) const uint N_K = 0;
 layout(constant_id = 4) const uint X_STRIDE = 0;
 layout(constant_id = 5) const uint Y_STRIDE = 0;
 layout(constant_id = 6) const uint N_SPLITS = 1;
-layout(constant_id = 7) const uint CLAMP_X = 0; // where a tile reaches beyond the tokens, or beyond k:
-layout(constant_id = 8) const uint CLAMP_W = 0; // ... beyond the rows, or beyond k: gl_CooperativeMatrixClampModeConstantNV
-layout(constant_id = 9) const uint CLAMP_Y = 0; // ... beyond tokens or rows; a constant of its own: glslang crashes on one that is computed
+layout(constant_id = 7) const uint CLAMP_X = 0; // where a tile of x reaches beyond k:
+layout(constant_id = 8) const uint CLAMP_W = 0; // ... of w beyond the rows, or beyond k: gl_CooperativeMatrixClampModeConstantNV
+layout(constant_id = 9) const uint CLAMP_Y = 0; // ... of y beyond tokens or rows; a constant of its own: glslang crashes on one that is computed
 
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer Floats { float at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer Halves { float16_t at[]; };
@@ -73,7 +73,7 @@ void main()
     tensorLayoutNV<2, CLAMP_X> x = createTensorLayoutNV(2, CLAMP_X);
     tensorLayoutNV<2, CLAMP_W> w = createTensorLayoutNV(2, CLAMP_W);
     tensorViewNV<2, false, 1, 0> turned = createTensorViewNV(2, false, 1, 0);
-    x = setTensorLayoutDimensionNV(x, p.n_tokens, N_K);
+    x = setTensorLayoutDimensionNV(x, gl_NumWorkGroups.z * SL_TILE_Y, N_K); // whole tiles: rows without a token are not stored
     x = setTensorLayoutStrideNV(x, X_STRIDE, 1u);
     w = setTensorLayoutBlockSizeNV(w, 1u, BLOCK_WEIGHTS);
     w = setTensorLayoutDimensionNV(w, N_OUT, N_K);

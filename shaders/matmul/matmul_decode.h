@@ -5,7 +5,8 @@
 #include "shaders/matmul/skinny.h"
 
 /* Specialization constants: n_out, n_k, x_stride, y_stride, n_splits of the push block, and whether tiles
- * reach beyond what there is: of x, of w, of y. Why they are constants: gemm.h. */
+ * reach beyond what there is: of x (beyond k: tokens it has for whole tiles), of w, of y. Why they are
+ * constants: gemm.h. */
 #define SL_DECODE_SPECS 8u
 
 /* Has the device the kernel for every weight type? */

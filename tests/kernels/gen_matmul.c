@@ -171,12 +171,12 @@ bool sl_gen_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
     return true;
 }
 
-/* Rows of f16 at `push_offset`: `rows` of n elements, stride elements apart. */
-static void fill_half_rows(sl_kernel_case *c, uint32_t push_offset, uint32_t rows, uint32_t n,
+/* Rows of f16 at `push_offset`: `rows` of n elements, stride elements apart, of `all` that there are. */
+static void fill_half_rows(sl_kernel_case *c, uint32_t push_offset, uint32_t rows, uint32_t all, uint32_t n,
                            uint32_t stride)
 {
-    uint16_t *x = sl_case_operand_add(c, push_offset, SL_CASE_IN, SL_CASE_F16, 2ull * rows * stride);
-    memset(x, 0xff, 2ull * rows * stride); /* NaNs beyond the ends of rows */
+    uint16_t *x = sl_case_operand_add(c, push_offset, SL_CASE_IN, SL_CASE_F16, 2ull * all * stride);
+    memset(x, 0xff, 2ull * all * stride); /* NaNs beyond the ends of rows, and behind the last */
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t k = 0; k < n; k++)
             x[(uint64_t)r * stride + k] = sl_float_to_half(sl_case_random_float(c, -1, 1));
@@ -188,7 +188,8 @@ typedef struct skinny_case {
     uint32_t y_pad;
 } skinny_case;
 
-static void fill_skinny(sl_kernel_case *c, const skinny_case *k, const sl_variant *variant)
+/* x_rows: as many rows of x there are, of which n_tokens hold numbers. */
+static void fill_skinny(sl_kernel_case *c, const skinny_case *k, const sl_variant *variant, uint32_t x_rows)
 {
     const uint32_t type = variant->key, n_k = width_for(type, k->units, k->tail);
     struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)c->push;
@@ -204,7 +205,7 @@ static void fill_skinny(sl_kernel_case *c, const skinny_case *k, const sl_varian
     sl_gen_weights(
         c, type, sl_case_operand_add(c, AT(w), SL_CASE_IN, SL_CASE_BYTES, (uint64_t)p->row_bytes * k->n_out),
         k->n_out, n_k);
-    fill_half_rows(c, AT(x), k->n_tokens, n_k, p->x_stride);
+    fill_half_rows(c, AT(x), k->n_tokens, x_rows, n_k, p->x_stride);
     const uint64_t ys = (uint64_t)(k->n_tokens - 1) * p->y_stride + k->n_out;
     const bool in_place = k->extra == ADD_IN_PLACE || k->extra == BIAS_ADD_IN_PLACE;
     float *y =
@@ -243,7 +244,7 @@ bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *v
         {96, 9, 0, 40, 4, BIAS_ADD_IN_PLACE, 4},
     };
     if (index >= SL_COUNTOF(cases)) return false;
-    fill_skinny(c, &cases[index], variant);
+    fill_skinny(c, &cases[index], variant, cases[index].n_tokens);
     return true;
 }
 
@@ -265,7 +266,8 @@ bool sl_gen_matmul_decode(sl_kernel_case *c, uint32_t index, const sl_variant *v
         {576, 18, 0, 96, 1, ADD_IN_PLACE, 0},
     };
     if (index >= SL_COUNTOF(cases)) return false;
-    fill_skinny(c, &cases[index], variant);
+    const uint64_t x_rows = sl_align_up(cases[index].n_tokens, SL_DECODE_TILE_TOKENS);
+    fill_skinny(c, &cases[index], variant, (uint32_t)x_rows);
     c->spec_count = SL_DECODE_SPECS;
     sl_decode_spec((const struct sl_push_matmul_skinny *)c->push, variant, c->spec);
     return true;
@@ -502,7 +504,8 @@ bool sl_gen_moe_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *vari
         c, type,
         sl_case_operand_add(c, AT(w), SL_CASE_IN, SL_CASE_BYTES, (uint64_t)p->row_bytes * n_out * n_experts),
         n_out * n_experts, n_k);
-    fill_half_rows(c, AT(x), p->x_per_slot ? n_items : cases[index].n_tokens, n_k, p->x_stride);
+    const uint32_t x_rows = p->x_per_slot ? n_items : cases[index].n_tokens;
+    fill_half_rows(c, AT(x), x_rows, x_rows, n_k, p->x_stride);
     uint32_t *ids = calloc(n_items, sizeof *ids);
     for (uint32_t i = 0; ids && i < n_items; i++)
         ids[i] = sl_case_random_below(c, n_experts);

@@ -136,8 +136,8 @@ static bool shape_matmul_decode(sl_bench_case *b, uint32_t index, const sl_varia
                                         .row_bytes = row_bytes,
                                         .weight_type = v->key,
                                         .n_splits = n_splits};
-    const uint64_t in = 2ull * n_tokens * x.n_k, y = 4ull * n_tokens * x.n_out,
-                   w = (uint64_t)x.n_out * row_bytes;
+    const uint64_t in = 2ull * sl_align_up(n_tokens, SL_DECODE_TILE_TOKENS) * x.n_k,
+                   y = 4ull * n_tokens * x.n_out, w = (uint64_t)x.n_out * row_bytes;
     const uint64_t tiles = sl_div_up(x.n_out, v->tile_x) * sl_div_up(n_tokens, v->tile_y);
     operand(b, offsetof(struct sl_push_matmul_skinny, w), SL_CASE_IN, w);
     operand(b, offsetof(struct sl_push_matmul_skinny, x), SL_CASE_IN, in);

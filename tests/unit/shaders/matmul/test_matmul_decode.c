@@ -88,7 +88,7 @@ static void test_constants(void **state)
         uint32_t type, n_out, n_k, n_tokens, n_splits, x, w, y;
     } cases[] = {
         {SL_WEIGHT_Q4_K, 256, 1024, 128, 1, 0, 0, 0}, {SL_WEIGHT_Q4_K, 256, 1024, 128, 2, 0, 0, 0},
-        {SL_WEIGHT_Q4_K, 256, 1024, 100, 1, 1, 0, 1}, {SL_WEIGHT_Q4_K, 200, 1024, 128, 1, 0, 1, 1},
+        {SL_WEIGHT_Q4_K, 256, 1024, 100, 1, 0, 0, 1}, {SL_WEIGHT_Q4_K, 200, 1024, 128, 1, 0, 1, 1},
         {SL_WEIGHT_Q4_K, 256, 1024, 128, 3, 1, 1, 0}, {SL_WEIGHT_Q8_0, 256, 576, 128, 1, 0, 0, 0},
         {SL_WEIGHT_Q8_0, 256, 544, 128, 1, 1, 1, 0},  {SL_WEIGHT_F16, 256, 1096, 130, 1, 1, 1, 1},
     };
