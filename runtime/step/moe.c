@@ -2,7 +2,7 @@
 #include "runtime/step/builder_internal.h"
 
 #include "hal/base/checked.h"
-#include "shaders/matmul/skinny.h"
+#include "shaders/matmul/matmul_decode.h"
 
 static sl_status emit_experts(sl_builder *b, const char *label, sl_part part, sl_range x, bool per_slot,
                               sl_range y)
@@ -96,8 +96,11 @@ static uint32_t columns_wanted(const sl_builder *b)
 
 static const sl_variant *grouped_variant(const sl_builder *b, sl_part part)
 {
-    return sl_skinny_variant(sl_kernel_set_caps(b->kernels), SL_K_moe_matmul,
-                             (uint32_t)sl_build_tensor(b, part)->file->type, columns_wanted(b));
+    const sl_device_caps *caps = sl_kernel_set_caps(b->kernels);
+    const uint32_t type = (uint32_t)sl_build_tensor(b, part)->file->type;
+    return sl_build_decoding(b, b->shape->n_tokens)
+               ? sl_decode_moe_variant(caps, type)
+               : sl_skinny_variant(caps, SL_K_moe_matmul, type, columns_wanted(b));
 }
 
 static sl_status emit_group(sl_builder *b, uint32_t tile)
@@ -144,8 +147,10 @@ static sl_status emit_grouped(sl_builder *b, const char *label, sl_part part, sl
         .row_bytes = t->row_bytes,
         .weight_type = (uint32_t)t->file->type,
     };
+    uint32_t spec[SL_DECODE_SPECS];
+    const uint32_t spec_count = sl_decode_moe_spec(&push, variant, spec);
     sl_phase *p;
-    sl_status st = sl_build_variant(b, label, variant, NULL, 0, &push, sizeof push, &p);
+    sl_status st = sl_build_variant(b, label, variant, spec, spec_count, &push, sizeof push, &p);
     if (st != SL_OK) return st;
     sl_phase_reads(p, sl_build_rows_of(x, per_slot ? n_items : b->shape->n_tokens, t->n_k));
     sl_phase_reads(p, w->moe_items);

@@ -53,6 +53,32 @@ void sl_decode_spec(const struct sl_push_matmul_skinny *push, const sl_variant *
     spec[7] = !(whole_x && whole_w);
 }
 
+uint32_t sl_decode_moe_spec(const struct sl_push_moe_matmul *push, const sl_variant *variant,
+                            uint32_t spec[SL_DECODE_SPECS])
+{
+    const struct sl_push_matmul_skinny tile = {.n_out = push->n_out,
+                                               .n_k = push->n_k,
+                                               .n_tokens = variant->tile_y,
+                                               .x_stride = push->x_stride,
+                                               .y_stride = push->n_out,
+                                               .weight_type = push->weight_type,
+                                               .n_splits = 1};
+    if (!(variant->needs & SL_CAP_MATRIX_2)) return 0;
+    sl_decode_spec(&tile, variant, spec);
+    return SL_DECODE_SPECS;
+}
+
+const sl_variant *sl_decode_moe_variant(const sl_device_caps *caps, uint32_t weight_type)
+{
+    for (size_t i = 0; i < sl_variant_count; i++) {
+        const sl_variant *v = &sl_variants[i];
+        if (v->kernel == SL_K_moe_matmul && v->key == weight_type && v->needs & SL_CAP_MATRIX_2 &&
+            sl_variant_usable(v, caps, NULL))
+            return v;
+    }
+    return NULL;
+}
+
 static uint64_t tiles_of(const sl_variant *v, uint32_t n_out, uint32_t n_tokens)
 {
     return sl_div_up(n_out, v->tile_x) * sl_div_up(n_tokens, v->tile_y);

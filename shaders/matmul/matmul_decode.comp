@@ -11,9 +11,16 @@
 //
 // k is taken STEP weights at a time, in parts of DEPTH: with STEP a block, where a part lies within its block is known to
 // the compiler. Where a product makes too few tiles for the device, n_splits workgroups share one (skinny_out.glsl).
+//
+// GROUPED: moe_matmul. The tokens of a workgroup are the items of a tile that moe_group has made, its rows those of their
+// expert; a function gathers the rows of x as another decodes w.
+#ifdef GROUPED
+SL_PUSH(sl_push_moe_matmul);
+#else
 SL_PUSH(sl_push_matmul_skinny);
-#include "matmul/decode_blocks.glsl"
 #include "matmul/skinny_out.glsl"
+#endif
+#include "matmul/decode_blocks.glsl"
 layout(constant_id = 2) const uint N_OUT = 0;
 layout(constant_id = 3) const uint N_K = 0;
 layout(constant_id = 4) const uint X_STRIDE = 0;
@@ -67,20 +74,65 @@ float16_t decoded(const in Block block, const in uint block_at[2], const in uint
 }
 #endif
 
+#ifdef GROUPED
+layout(buffer_reference, std430, buffer_reference_align = 16) buffer Tiles { sl_moe_tile at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer FourHalves { f16vec4 v; };
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer Quads { f16vec4 at[]; };
+shared uint item_of[SL_TILE_Y], x_row_of[SL_TILE_Y];
+sl_moe_tile share;
+
+void find_items()
+{
+    for (uint t = gl_LocalInvocationIndex; t < SL_TILE_Y; t += WORKGROUP) {
+        const uint item = U32(p.items).at[share.first + min(t, share.count - 1u)];
+        item_of[t] = item;
+        x_row_of[t] = p.x_per_slot != 0u ? item : item / p.n_used;
+    }
+    barrier();
+}
+
+// An activation of the item at block_at[0]; where the driver thinks that it is does not matter.
+float16_t gathered(const in FourHalves unused, const in uint block_at[2], const in uint in_block[2])
+{
+    return Quads(p.x).at[x_row_of[block_at[0]] * (X_STRIDE / 4u) + block_at[1]][in_block[1]];
+}
+
+float put(const in uint t, const in uint r, const in float v)
+{
+    const uint row = gl_WorkGroupID.x * SL_TILE_X + r;
+    if (t < share.count && row < N_OUT) F32(offset_mul(p.y, item_of[t], 4u * N_OUT)).at[row] = v;
+    return v;
+}
+#endif
+
 void main()
 {
+#ifdef GROUPED
+    share = Tiles(p.tiles).at[gl_WorkGroupID.y];
+    if (share.count == 0u) return;
+    find_items();
+    const uint token0 = 0u, row0 = share.expert * N_OUT + gl_WorkGroupID.x * SL_TILE_X;
+    const uint tokens = SL_TILE_Y, rows = (share.expert + 1u) * N_OUT, split = 0u;
+#else
     const uint token0 = gl_WorkGroupID.z * SL_TILE_Y, row0 = gl_WorkGroupID.x * SL_TILE_X;
+    const uint tokens = gl_NumWorkGroups.z * SL_TILE_Y, rows = N_OUT, split = gl_WorkGroupID.y;
+#endif
     tensorLayoutNV<2, CLAMP_X> x = createTensorLayoutNV(2, CLAMP_X);
     tensorLayoutNV<2, CLAMP_W> w = createTensorLayoutNV(2, CLAMP_W);
     tensorViewNV<2, false, 1, 0> turned = createTensorViewNV(2, false, 1, 0);
-    x = setTensorLayoutDimensionNV(x, gl_NumWorkGroups.z * SL_TILE_Y, N_K); // whole tiles: rows without a token are not stored
+    x = setTensorLayoutDimensionNV(x, tokens, N_K); // whole tiles: rows without a token are not stored
+#ifdef GROUPED
+    x = setTensorLayoutBlockSizeNV(x, 1u, 4u);
+    x = setTensorLayoutStrideNV(x, 0u, 1u);
+#else
     x = setTensorLayoutStrideNV(x, X_STRIDE, 1u);
+#endif
     w = setTensorLayoutBlockSizeNV(w, 1u, BLOCK_WEIGHTS);
-    w = setTensorLayoutDimensionNV(w, N_OUT, N_K);
+    w = setTensorLayoutDimensionNV(w, rows, N_K);
     w = setTensorLayoutStrideNV(w, N_K / BLOCK_WEIGHTS, 1u);
 
     TILE sums = TILE(0.0);
-    const uint first = gl_WorkGroupID.y * PART_STEPS;
+    const uint first = split * PART_STEPS;
 #ifdef STAGED
     uvec4 head = load_head(row0, first);
 #endif
@@ -93,7 +145,11 @@ void main()
             const uint k = step * STEP + part;
             MATRIX(float16_t, SL_TILE_Y, DEPTH, A) a;
             MATRIX(float16_t, DEPTH, SL_TILE_X, B) b;
+#ifdef GROUPED
+            coopMatLoadTensorNV(a, Halves(p.x).at, 0, sliceTensorLayoutNV(x, token0, SL_TILE_Y, k, DEPTH), gathered);
+#else
             coopMatLoadTensorNV(a, Halves(p.x).at, 0, sliceTensorLayoutNV(x, token0, SL_TILE_Y, k, DEPTH));
+#endif
 #if SL_KEY == 1
             coopMatLoadTensorNV(b, Halves(p.w).at, 0, sliceTensorLayoutNV(w, row0, SL_TILE_X, k, DEPTH), turned);
 #else
@@ -103,6 +159,9 @@ void main()
         }
     }
 
+#ifdef GROUPED
+    coopMatPerElementNV(sums, sums, put);
+#else
     if (N_SPLITS > 1u) {
         tensorLayoutNV<2> tile = createTensorLayoutNV(2);
         tile = setTensorLayoutDimensionNV(tile, SL_TILE_Y, SL_TILE_X);
@@ -126,4 +185,5 @@ void main()
         sums += before;
     }
     coopMatStoreTensorNV(sums, Floats(p.y).at, 0, y);
+#endif
 }

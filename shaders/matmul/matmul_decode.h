@@ -20,4 +20,12 @@ void sl_decode_plan_make(const sl_device_caps *caps, uint32_t weight_type, uint3
 void sl_decode_spec(const struct sl_push_matmul_skinny *push, const sl_variant *variant,
                     uint32_t spec[SL_DECODE_SPECS]);
 
+/* Of a variant of moe_matmul: its constants, which are the same, and how many there are (0 or
+ * SL_DECODE_SPECS). */
+uint32_t sl_decode_moe_spec(const struct sl_push_moe_matmul *push, const sl_variant *variant,
+                            uint32_t spec[SL_DECODE_SPECS]);
+
+/* The variant of moe_matmul of this kind, or NULL. */
+const sl_variant *sl_decode_moe_variant(const sl_device_caps *caps, uint32_t weight_type);
+
 #endif

@@ -485,7 +485,8 @@ bool sl_gen_moe_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *vari
     static const struct {
         uint32_t n_out, units, tail, n_experts, n_used, n_tokens, x_per_slot;
     } cases[] = {{1, 1, 0, 1, 1, 1, 0},    {64, 18, 0, 8, 2, 33, 0}, {33, 8, 0, 4, 4, 20, 1},
-                 {48, 24, 4, 5, 3, 70, 1}, {130, 9, 0, 3, 1, 90, 0}, {20, 40, 12, 16, 8, 9, 0}};
+                 {48, 24, 4, 5, 3, 70, 1}, {130, 9, 0, 3, 1, 90, 0}, {20, 40, 12, 16, 8, 9, 0},
+                 {256, 16, 0, 3, 2, 60, 0}};
     if (index >= SL_COUNTOF(cases)) return false;
     const uint32_t type = variant->key, n_k = width_for(type, cases[index].units, cases[index].tail);
     const uint32_t n_experts = cases[index].n_experts, n_out = cases[index].n_out;
@@ -522,6 +523,7 @@ bool sl_gen_moe_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *vari
     free(ids);
     sl_case_operand_add(c, AT(y), SL_CASE_OUT, SL_CASE_F32, 4ull * n_items * n_out);
 #undef AT
+    c->spec_count = sl_decode_moe_spec(p, variant, c->spec);
     snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u experts=%u used=%u tokens=%u per_slot=%u", n_out, n_k,
              n_experts, p->n_used, cases[index].n_tokens, p->x_per_slot);
     return true;

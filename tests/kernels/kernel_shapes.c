@@ -284,6 +284,53 @@ static bool shape_moe_matvec(sl_bench_case *b, uint32_t index, const sl_variant 
     return true;
 }
 
+/* The same of 512 tokens, grouped by expert, with items dealt out evenly. */
+static bool shape_moe_matmul(sl_bench_case *b, uint32_t index, const sl_variant *v)
+{
+    static const struct {
+        const char *name;
+        uint32_t n_out, n_k, per_slot;
+    } shapes[] = {{"gate_up", 768, 2048, 0}, {"down", 2048, 768, 1}};
+    enum { USED = 8, EXPERTS = 128, ITEMS = PROMPT * USED };
+    if (index >= SL_COUNTOF(shapes)) return false;
+    const uint32_t n_out = shapes[index].n_out, n_k = shapes[index].n_k, of_expert = ITEMS / EXPERTS;
+    uint32_t row_bytes;
+    b->model = "qwen3-30b-a3b";
+    if (!row_bytes_of(v->key, n_k, &row_bytes)) return true;
+    struct sl_push_moe_matmul *p = (struct sl_push_moe_matmul *)b->c.push;
+    *p = (struct sl_push_moe_matmul){.n_out = n_out,
+                                     .n_k = n_k,
+                                     .n_used = USED,
+                                     .n_tiles = SL_MOE_TILES(EXPERTS, ITEMS, v->tile_y),
+                                     .x_stride = n_k,
+                                     .x_per_slot = shapes[index].per_slot,
+                                     .row_bytes = row_bytes,
+                                     .weight_type = v->key};
+#define AT(field) offsetof(struct sl_push_moe_matmul, field)
+    const uint64_t w = (uint64_t)EXPERTS * n_out * row_bytes, y = 4ull * ITEMS * n_out;
+    const uint64_t x = 2ull * (shapes[index].per_slot ? ITEMS : PROMPT) * n_k;
+    operand(b, AT(w), SL_CASE_IN, w);
+    operand(b, AT(x), SL_CASE_IN, x);
+    operand(b, AT(y), SL_CASE_OUT, y);
+    uint32_t *items = sl_case_operand_add(&b->c, AT(items), SL_CASE_IN, SL_CASE_U32, 4ull * ITEMS);
+    struct sl_moe_tile *tiles =
+        sl_case_operand_add(&b->c, AT(tiles), SL_CASE_IN, SL_CASE_U32, p->n_tiles * (uint64_t)sizeof *tiles);
+#undef AT
+    for (uint32_t i = 0; i < ITEMS; i++)
+        items[i] = i % of_expert * EXPERTS + i / of_expert;
+    for (uint32_t i = 0, tile = 0; i < ITEMS; tile++) {
+        const uint32_t count = SL_MIN(v->tile_y, of_expert - i % of_expert);
+        tiles[tile] = (struct sl_moe_tile){.expert = i / of_expert, .first = i, .count = count};
+        i += count;
+    }
+    b->rotate_offset = offsetof(struct sl_push_moe_matmul, w);
+    b->bytes = (double)(w + x + y);
+    b->flops = 2.0 * n_out * n_k * ITEMS;
+    b->c.spec_count = sl_decode_moe_spec(p, v, b->c.spec);
+    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u t=%u", shapes[index].name, n_out, n_k, PROMPT);
+    return true;
+}
+
 /* ---- attention ---- */
 
 static void batch_arrays(sl_bench_case *b, size_t positions_at, size_t sequences_at, size_t table_at,
@@ -486,6 +533,8 @@ bool sl_bench_shape(sl_bench_case *b, uint32_t index, const sl_variant *variant)
         return shape_embed(b, index, variant);
     case SL_K_moe_matvec:
         return shape_moe_matvec(b, index, variant);
+    case SL_K_moe_matmul:
+        return shape_moe_matmul(b, index, variant);
     case SL_K_attention_decode:
         return shape_attention_decode(b, index, variant);
     case SL_K_attention_prefill:
