@@ -81,6 +81,35 @@ static void test_room(void **state)
     }
 }
 
+/* x is promised to have rows for every tile. */
+static void test_tile_tokens(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sl_variant_count; i++)
+        if (sl_variants[i].kernel == SL_K_matmul_decode)
+            assert_int_equal(SL_DECODE_TILE_TOKENS % sl_variants[i].tile_y, 0);
+}
+
+/* Experts: of the variants that want them alone. */
+static void test_experts(void **state)
+{
+    (void)state;
+    const sl_device_caps caps = device_of(132);
+    const struct sl_push_moe_matmul push = {
+        .n_out = 768, .n_k = 2048, .x_stride = 2056, .weight_type = SL_WEIGHT_Q4_K};
+    const uint32_t wanted[SL_DECODE_SPECS] = {768, 2048, 2056, 768, 1, 0, 0, 0};
+    uint32_t spec[SL_DECODE_SPECS];
+    const sl_variant *decode = sl_decode_moe_variant(&caps, SL_WEIGHT_Q4_K);
+    const sl_variant *few = sl_skinny_variant(&caps, SL_K_moe_matmul, SL_WEIGHT_Q4_K, 64);
+    assert_non_null(decode);
+    assert_non_null(few);
+    assert_int_equal(sl_decode_moe_spec(&push, decode, spec), SL_DECODE_SPECS);
+    assert_memory_equal(spec, wanted, sizeof spec);
+    assert_int_equal(sl_decode_moe_spec(&push, few, spec), 0);
+    const sl_device_caps plain = {.features = caps.features & ~SL_CAP_MATRIX_2};
+    assert_null(sl_decode_moe_variant(&plain, SL_WEIGHT_Q4_K));
+}
+
 static void test_constants(void **state)
 {
     (void)state;
@@ -115,6 +144,8 @@ int main(void)
         cmocka_unit_test(test_without_the_kernel),
         cmocka_unit_test(test_tiles),
         cmocka_unit_test(test_room),
+        cmocka_unit_test(test_tile_tokens),
+        cmocka_unit_test(test_experts),
         cmocka_unit_test(test_constants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
