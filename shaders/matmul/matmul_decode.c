@@ -7,6 +7,7 @@
 #define DEPTH         64u /* weights a step takes, or a block where that is more: STEP in matmul_decode.comp */
 #define SPLIT_K_MIN   512u
 #define SPLITS_MAX    8u
+#define ROWS_MIN      128u /* of a tile: k is cut sooner; narrower ones are there to be measured */
 
 void sl_host_matmul_decode(const sl_kernel_task *task)
 {
@@ -94,7 +95,7 @@ static const sl_variant *variant_for(const sl_device_caps *caps, uint32_t weight
     for (size_t i = 0; best && i < sl_variant_count; i++) {
         const sl_variant *v = &sl_variants[i];
         if (v->kernel != SL_K_matmul_decode || v->key != weight_type || v->tile_y != tile_y ||
-            v->tile_x == best->tile_x || !sl_variant_usable(v, caps, NULL))
+            v->tile_x == best->tile_x || v->tile_x < ROWS_MIN || !sl_variant_usable(v, caps, NULL))
             continue;
         const bool fills = tiles_of(v, n_out, n_tokens) >= units;
         const bool best_fills = tiles_of(best, n_out, n_tokens) >= units;

@@ -20,7 +20,6 @@ SL_PUSH(sl_push_moe_matmul);
 SL_PUSH(sl_push_matmul_skinny);
 #include "matmul/skinny_out.glsl"
 #endif
-#include "matmul/decode_blocks.glsl"
 layout(constant_id = 2) const uint N_OUT = 0;
 layout(constant_id = 3) const uint N_K = 0;
 layout(constant_id = 4) const uint X_STRIDE = 0;
@@ -33,6 +32,12 @@ layout(constant_id = 9) const uint CLAMP_Y = 0; // ... of y beyond tokens or row
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer Floats { float at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer Halves { float16_t at[]; };
 
+#ifdef SHARED
+#include "matmul/decode_shared.glsl"
+#define BLOCK_WEIGHTS 1
+#else
+#include "matmul/decode_blocks.glsl"
+#endif
 #if BLOCK_WEIGHTS == 256
 #define STEP 256
 #else
@@ -43,7 +48,8 @@ const uint STEPS = (N_K + STEP - 1) / STEP, PART_STEPS = (STEPS + N_SPLITS - 1) 
 #define MATRIX(type, rows, columns, use) coopmat<type, gl_ScopeWorkgroup, rows, columns, gl_MatrixUse##use>
 #define TILE MATRIX(float, SL_TILE_Y, SL_TILE_X, Accumulator)
 
-#ifdef STAGED // Q4_K: the scales of a block of each row, ready to use, in shared memory
+#if defined SHARED
+#elif defined STAGED // Q4_K: the scales of a block of each row, ready to use, in shared memory
 shared f16vec2 scales[8][SL_TILE_X];
 #define ROW_INVOCATIONS (256u / SL_TILE_X)
 #define ROW_PARTS       (8u / ROW_INVOCATIONS)
@@ -136,6 +142,10 @@ void main()
 #ifdef STAGED
     uvec4 head = load_head(row0, first);
 #endif
+#ifdef SHARED
+    place_weights(row0, rows);
+    fetch_weights(first * STEP);
+#endif
     for (uint step = first; step < first + PART_STEPS; step++) {
 #ifdef STAGED
         stage_scales(head);
@@ -150,7 +160,13 @@ void main()
 #else
             coopMatLoadTensorNV(a, Halves(p.x).at, 0, sliceTensorLayoutNV(x, token0, SL_TILE_Y, k, DEPTH));
 #endif
-#if SL_KEY == 1
+#if defined SHARED
+            barrier();
+            store_weights(k);
+            fetch_weights(k + STEP);
+            barrier();
+            coopMatLoad(b, w_tile, 0u, W_STRIDE, gl_CooperativeMatrixLayoutColumnMajor);
+#elif SL_KEY == 1
             coopMatLoadTensorNV(b, Halves(p.w).at, 0, sliceTensorLayoutNV(w, row0, SL_TILE_X, k, DEPTH), turned);
 #else
             coopMatLoadTensorNV(b, Halves(p.w).at, 0, sliceTensorLayoutNV(w, row0, SL_TILE_X, k, DEPTH), turned, decoded);
