@@ -12,6 +12,8 @@
 // k is taken STEP weights at a time, in parts of DEPTH: with STEP a block, where a part lies within its block is known to
 // the compiler. Where a product makes too few tiles for the device, n_splits workgroups share one (skinny_out.glsl).
 //
+// STAGED: scales in shared memory. SHARED: the weights too, decoded by the workgroup instead of the driver's loads.
+//
 // GROUPED: moe_matmul. The tokens of a workgroup are the items of a tile that moe_group has made, its rows those of their
 // expert; a function gathers the rows of x as another decodes w.
 #ifdef GROUPED
@@ -25,9 +27,11 @@ layout(constant_id = 3) const uint N_K = 0;
 layout(constant_id = 4) const uint X_STRIDE = 0;
 layout(constant_id = 5) const uint Y_STRIDE = 0;
 layout(constant_id = 6) const uint N_SPLITS = 1;
-layout(constant_id = 7) const uint CLAMP_X = 0; // where a tile of x reaches beyond k:
-layout(constant_id = 8) const uint CLAMP_W = 0; // ... of w beyond the rows, or beyond k: gl_CooperativeMatrixClampModeConstantNV
-layout(constant_id = 9) const uint CLAMP_Y = 0; // ... of y beyond tokens or rows; a constant of its own: glslang crashes on one that is computed
+// gl_CooperativeMatrixClampModeConstantNV where a tile of x reaches beyond k, of w beyond rows or k, of y beyond tokens or
+// rows; else ...UndefinedNV. The last is no expression of constants, on which glslang 15.2 crashes.
+layout(constant_id = 7) const uint CLAMP_X = 0;
+layout(constant_id = 8) const uint CLAMP_W = 0;
+layout(constant_id = 9) const uint CLAMP_Y = 0;
 
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer Floats { float at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer Halves { float16_t at[]; };
@@ -48,8 +52,7 @@ const uint STEPS = (N_K + STEP - 1) / STEP, PART_STEPS = (STEPS + N_SPLITS - 1) 
 #define MATRIX(type, rows, columns, use) coopmat<type, gl_ScopeWorkgroup, rows, columns, gl_MatrixUse##use>
 #define TILE MATRIX(float, SL_TILE_Y, SL_TILE_X, Accumulator)
 
-#if defined SHARED
-#elif defined STAGED // Q4_K: the scales of a block of each row, ready to use, in shared memory
+#ifdef STAGED // Q4_K: the scales of a block of each row, ready to use, in shared memory
 shared f16vec2 scales[8][SL_TILE_X];
 #define ROW_INVOCATIONS (256u / SL_TILE_X)
 #define ROW_PARTS       (8u / ROW_INVOCATIONS)
@@ -73,7 +76,7 @@ float16_t decoded(const in Block block, const in uint block_at[2], const in uint
 {
     return part_weight(block, in_block[1], scales[in_block[1] >> 5][block_at[0] % SL_TILE_X]);
 }
-#else
+#elif !defined SHARED
 float16_t decoded(const in Block block, const in uint block_at[2], const in uint in_block[2])
 {
     return block_weight(block, in_block[1]);
