@@ -113,8 +113,7 @@ static double rate_of(const sl_variant *v)
         {SL_K_gemm, SL_ROWS_F16, 256, 300},       {SL_K_gemm, SL_ROWS_F16, 128, 262},
         {SL_K_gemm, SL_ROWS_F16, 64, 141},        {SL_K_gemm, SL_ROWS_S8, 256, 547},
         {SL_K_gemm, SL_ROWS_S8, 128, 527},        {SL_K_gemm, SL_ROWS_S8, 64, 233},
-        {SL_K_gemm_gated, SL_ROWS_F16, 128, 310}, {SL_K_gemm_gated, SL_ROWS_F16, 112, 282},
-        {SL_K_gemm_gated, SL_ROWS_S8, 128, 667},
+        {SL_K_gemm_gated, SL_ROWS_F16, 128, 310}, {SL_K_gemm_gated, SL_ROWS_S8, 128, 667},
     };
     for (size_t i = 0; i < SL_COUNTOF(rates); i++)
         if (v->kernel == rates[i].kernel && v->key == rates[i].format && v->tile_x == rates[i].rows)
