@@ -169,7 +169,11 @@ struct sl_push_gemm {
  * tile of rows, each a part of k. With n_splits > 1, T tiles of tile_x rows and tile_y tokens: partial is
  * room for T * n_splits * tile_x * tile_y floats, arrived T u32 that are 0 before and after.
  * matmul_skinny_gated: y[t][r] = act(w[r] . x[t]) * (w2[r] . x[t]), rows of SL_ROWS_F16; bias and add are 0;
- * partial is twice as large. */
+ * partial is twice as large.
+ * matmul_decode: as matmul_skinny for more tokens (65 to 512, say); all addresses are multiples of 16 bytes,
+ * rows of w contiguous, x has rows up to a multiple of SL_DECODE_TILE_TOKENS, whatever they hold, and sizes
+ * stand in specialization constants as well (matmul_decode.h). */
+#define SL_DECODE_TILE_TOKENS 128u
 struct sl_push_matmul_skinny {
     sl_addr w, w2, x, y, bias, add, partial, arrived;
     uint32_t n_out, n_k, n_tokens, x_stride, y_stride, row_bytes, weight_type, n_splits, act;

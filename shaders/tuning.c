@@ -3,7 +3,7 @@
 #include "hal/base/alloc.h"
 #include "hal/base/checked.h"
 #include "shaders/matmul/gemm.h"
-#include "shaders/matmul/skinny.h"
+#include "shaders/matmul/matmul_decode.h"
 
 #include <string.h>
 
@@ -125,6 +125,11 @@ static const struct {
                                   2,
                                   {1, 2, 3, 4, 6, 8, 12},
                                   .tokens_min = 16},
+    [SL_K_matmul_decode] = {{PUSH(matmul_skinny, n_out), PUSH(matmul_skinny, n_k),
+                             PUSH(matmul_skinny, n_tokens)},
+                            2,
+                            {1, 2, 4, 8},
+                            .tokens_min = 64},
     [SL_K_gemm] = {{PUSH(gemm, n_out), PUSH(gemm, n_k), PUSH(gemm, n_tokens)}, 2, {0}},
     [SL_K_gemm_gated] = {{PUSH(gemm, n_out), PUSH(gemm, n_k), PUSH(gemm, n_tokens)}, 2, {0}},
     /* The number: items of a tile of moe_matmul. */
@@ -242,6 +247,8 @@ const sl_variant *sl_tuning_usual(const sl_shape_class *of, const sl_device_caps
     case SL_K_matmul_skinny:
     case SL_K_matmul_skinny_gated:
         return sl_skinny_variant(caps, of->kernel, of->key, of->dims[1], of->dims[2]);
+    case SL_K_matmul_decode:
+        return sl_decode_select(caps, of->key, of->dims[0], of->dims[1], of->dims[2]);
     default:
         return sl_variant_select(of->kernel, of->key, caps);
     }

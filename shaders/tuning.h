@@ -16,12 +16,13 @@
 /* ---- Which kernel multiplies how many columns ---- */
 
 /* The ladder: kernels of products from few columns to many. Fewest columns that it may be worth, most that it
- * can do, up to how many it is used where nothing was measured, and the rows of activations that it reads
- * (gemm: of the pass's format). One that reads F16 and has the push block of matmul needs no more than its
- * line here. */
+ * can do, up to how many it is used where nothing was measured (0: for none), and the rows of activations
+ * that it reads (gemm: of the pass's format). One that reads F16 and has the push block of matmul needs no
+ * more than its line here. */
 #define SL_PRODUCTS(X)                                                                                       \
     X(matvec, 1, SL_MATVEC_COLUMNS_MAX, SL_MATVEC_COLUMNS_MAX, SL_ROWS_F32)                                  \
     X(matmul_skinny, 2, 512, 64, SL_ROWS_F16)                                                                \
+    X(matmul_decode, 33, UINT32_MAX, 0, SL_ROWS_F16)                                                         \
     X(matmul, 2, UINT32_MAX, UINT32_MAX, SL_ROWS_F32)                                                        \
     X(gemm, 33, UINT32_MAX, UINT32_MAX, SL_ROWS_F32)
 

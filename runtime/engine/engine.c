@@ -255,10 +255,13 @@ static void choose_gemm(sl_engine *e)
 }
 
 /* For tests: of all products that are no mat-vec's. */
-static void use_few_columns(sl_tuning *tuning)
+static void use_rung(sl_tuning *tuning, uint32_t rung)
 {
-    for (uint32_t type = 0; type < SL_WEIGHT_NUMBERS; type++)
-        tuning->columns[type][SL_RUNG_matmul_skinny] = sl_products[SL_RUNG_matmul_skinny].columns_max;
+    for (uint32_t type = 0; type < SL_WEIGHT_NUMBERS; type++) {
+        for (uint32_t i = SL_RUNG_matvec + 1; i < rung; i++)
+            tuning->columns[type][i] = 0;
+        tuning->columns[type][rung] = sl_products[rung].columns_max;
+    }
 }
 
 static sl_status set_limits(sl_engine *e, sl_diag *diag)
@@ -286,8 +289,9 @@ static sl_status set_limits(sl_engine *e, sl_diag *diag)
         .splits = SL_MIN(SL_MAX(splits, 1), SL_SPLITS_MAX),
     };
     choose_gemm(e);
-    sl_limits_few_columns(&e->limits, &e->model, &info->caps, sl_engine_hooks.few_columns_on_cpus);
-    if (sl_engine_hooks.few_columns_on_cpus) use_few_columns(sl_kernel_set_tuning(e->kernels));
+    const uint32_t half_rung = sl_engine_hooks.half_rung;
+    sl_limits_few_columns(&e->limits, &e->model, &info->caps, half_rung != 0);
+    if (half_rung) use_rung(sl_kernel_set_tuning(e->kernels), half_rung);
     return SL_OK;
 }
 

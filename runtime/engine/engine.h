@@ -38,7 +38,8 @@ typedef struct sl_engine_test_hooks {
                              is faster or not; SL_ROWS_F32: what is best */
     bool attention_step; /* decode attends in one dispatch on devices too for which that is not the faster way
                           */
-    bool few_columns_on_cpus; /* products of rows of F16 on matrix units also where a CPU has faster ways */
+    uint32_t half_rung; /* SL_RUNG_*: a rung that reads rows of F16 gets all products that no mat-vec does, as
+                           far as it can, also where a CPU has faster ways; 0: what is best */
 } sl_engine_test_hooks;
 
 extern sl_engine_test_hooks sl_engine_hooks;

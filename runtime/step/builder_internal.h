@@ -24,7 +24,7 @@ typedef struct sl_builder {
     sl_diag *diag;
     uint32_t layer;         /* current, or SL_NO_LAYER */
     uint32_t stage;         /* latest stage of streamed weights that was needed */
-    uint32_t few;           /* products by matmul_skinny so far */
+    uint32_t few;           /* products in parts of k so far */
     uint32_t decoded_group; /* gemm_phases.c: latest group of matrices that was decoded, counted from 1 */
 } sl_builder;
 

@@ -13,7 +13,7 @@
 #define SL_PENALTY_ENTRIES_MAX 64u
 #define SL_SPLITS_MAX          64u
 
-#define SL_FEW_AT_ONCE  3u  /* products by matmul_skinny that may run without a barrier between them */
+#define SL_FEW_AT_ONCE  3u  /* products in parts of k that may run without a barrier between them */
 #define SL_MOE_TILE_MIN 16u /* items of a tile of moe_matmul, at least */
 
 /* The largest pass. */
@@ -25,7 +25,8 @@ typedef struct sl_limits {
     uint64_t decoded_bytes[2];
     /* Of products that read rows of F16 (sl_limits_few_columns); zeros where the device has none. */
     uint32_t half_columns;      /* most columns of one */
-    uint64_t few_partial_bytes; /* and of matmul_skinny among them */
+    uint32_t half_tile;         /* the rows are laid out for a multiple of so many (of the product) */
+    uint64_t few_partial_bytes; /* parts of matmul_skinny and matmul_decode among them */
     uint32_t few_arrived;
     bool experts_grouped; /* passes of many tokens sort them by expert (sl_limits_few_columns) */
 } sl_limits;

@@ -2,7 +2,7 @@
 #include "runtime/step/builder_internal.h"
 
 #include "hal/base/checked.h"
-#include "shaders/matmul/skinny.h"
+#include "shaders/matmul/matmul_decode.h"
 #include "shaders/tuning.h"
 
 /* Rows row .. row + rows - 1 of a tensor, at `w`. */
@@ -59,13 +59,14 @@ static void plan_skinny(const sl_builder *b, sl_kernel_id kernel, const sl_produ
     const struct sl_push_matmul_skinny push = {.n_out = rows, .n_k = o->w->n_k, .n_tokens = o->n_tokens};
     const uint32_t type = (uint32_t)o->w->file->type;
     const sl_shape_class of = sl_shape_class_of(kernel, type, &push, NULL);
-    sl_skinny_plan_make(caps, sl_tuning_variant(tuning, &of, caps),
-                        sl_tuning_number(tuning, kernel, type, &push, NULL, 0), rows, o->w->n_k, o->n_tokens,
-                        out);
+    (kernel == SL_K_matmul_decode ? sl_decode_plan_make : sl_skinny_plan_make)(
+        caps, sl_tuning_variant(tuning, &of, caps), sl_tuning_number(tuning, kernel, type, &push, NULL, 0),
+        rows, o->w->n_k, o->n_tokens, out);
 }
 
-/* Products of few columns follow each other through SL_FEW_AT_ONCE places for their partial sums, so that
- * several of them need no barrier. Of `push` is set what says where things are; the rest is the same for all.
+/* Products in parts of k (matmul_skinny, matmul_decode) follow each other through SL_FEW_AT_ONCE places for
+ * their partial sums, so that several of them need no barrier. Of `push` is set what says where things are;
+ * the rest is the same for all.
  */
 static sl_status emit_skinny(sl_builder *b, const char *label, sl_kernel_id kernel, const sl_product *o,
                              struct sl_push_matmul_skinny *push, sl_phase **out)
@@ -87,19 +88,23 @@ static sl_status emit_skinny(sl_builder *b, const char *label, sl_kernel_id kern
     push->row_bytes = t->row_bytes;
     push->weight_type = (uint32_t)t->file->type;
     push->n_splits = plan.n_splits;
-    sl_status st = sl_build_variant(b, label, plan.variant, NULL, 0, push, sizeof *push, out);
+    uint32_t spec[SL_DECODE_SPECS] = {0};
+    const uint32_t spec_count = kernel == SL_K_matmul_decode ? SL_DECODE_SPECS : 0;
+    if (spec_count) sl_decode_spec(push, plan.variant, spec);
+    sl_status st = sl_build_variant(b, label, plan.variant, spec, spec_count, push, sizeof *push, out);
     if (st != SL_OK) return st;
     sl_phase_writes(*out, (sl_range){partial, partial + plan.partial_bytes});
     sl_phase_writes(*out, (sl_range){arrived, arrived + plan.tiles * 4ull});
     return SL_OK;
 }
 
-static sl_status emit_skinny_product(sl_builder *b, const sl_product *o, const part_of_product *part)
+static sl_status emit_skinny_product(sl_builder *b, const sl_product *o, sl_product_rung rung,
+                                     const part_of_product *part)
 {
     const uint64_t y = o->y.begin + (uint64_t)part->row * 4;
     struct sl_push_matmul_skinny push = {.w = part->w, .y = y, .add = o->add ? y : 0, .n_out = part->rows};
     sl_phase *p;
-    sl_status st = emit_skinny(b, o->label, SL_K_matmul_skinny, o, &push, &p);
+    sl_status st = emit_skinny(b, o->label, sl_products[rung].kernel, o, &push, &p);
     if (st == SL_OK) note_product(p, o, part);
     return st;
 }
@@ -160,8 +165,9 @@ sl_status sl_emit_halves(sl_builder *b, sl_range x, uint32_t rows, uint32_t n)
 static sl_status emit_part(sl_builder *b, const sl_product *o, sl_product_rung rung,
                            const part_of_product *part)
 {
-    return rung == SL_RUNG_matmul_skinny ? emit_skinny_product(b, o, part)
-                                         : emit_plain_product(b, o, rung, part);
+    return rung == SL_RUNG_matmul_skinny || rung == SL_RUNG_matmul_decode
+               ? emit_skinny_product(b, o, rung, part)
+               : emit_plain_product(b, o, rung, part);
 }
 
 static sl_status emit_product(sl_builder *b, const sl_product *o, sl_product_rung rung)

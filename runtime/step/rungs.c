@@ -28,7 +28,9 @@ uint32_t sl_step_rungs(const sl_limits *limits, const sl_tuning *tuning, uint32_
     uint32_t rungs = tuning->rungs[weight_type];
     for (uint32_t rung = 0; rung < SL_RUNG_COUNT; rung++)
         if (sl_products[rung].rows == SL_ROWS_F16 && !limits->half_columns) rungs &= ~SL_RUNG_BIT(rung);
-    if (!limits->few_arrived) rungs &= ~SL_RUNG_BIT(SL_RUNG_matmul_skinny);
+    if (!limits->few_arrived)
+        rungs &= ~(SL_RUNG_BIT(SL_RUNG_matmul_skinny) | SL_RUNG_BIT(SL_RUNG_matmul_decode));
+    if (limits->half_tile < SL_DECODE_TILE_TOKENS) rungs &= ~SL_RUNG_BIT(SL_RUNG_matmul_decode);
     if (limits->gemm_format == SL_ROWS_F32) rungs &= ~SL_RUNG_BIT(SL_RUNG_gemm);
     return rungs;
 }

@@ -14,6 +14,7 @@
 
 #include "hal/base/checked.h"
 #include "runtime/engine/engine.h"
+#include "shaders/tuning.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -324,21 +325,48 @@ static void test_kv_greedy(void **state)
     golden_free(&g);
 }
 
-/* ---- products of many tokens in two phases ---- */
+/* ---- products of many tokens: in two phases, or decoded while they load ---- */
 
 #define KL_MAX_S8 5e-3
 
-/* An engine that decodes matrices to rows of `format` first, also on devices that would not; or skips. */
-static sl_engine *open_gemm(const char *path, uint32_t format, uint64_t vram_bytes)
+typedef struct many_tokens {
+    const char *name;
+    uint32_t gemm_format; /* matrices are decoded to rows of it first; SL_ROWS_F32: not so */
+    uint32_t half_rung;   /* SL_RUNG_*, or 0 */
+    double kl_max;
+} many_tokens;
+
+static const many_tokens by_f16_rows = {"rows of f16", SL_ROWS_F16, 0, KL_MAX},
+                         by_s8_rows = {"rows of int8", SL_ROWS_S8, 0, KL_MAX_S8},
+                         by_decoding = {"matmul_decode", SL_ROWS_F32, SL_RUNG_matmul_decode, KL_MAX};
+
+static bool multiplies_so(const sl_engine *e, const many_tokens *how)
+{
+    const sl_tuning *tuning = sl_kernel_set_tuning(e->kernels);
+    if (!how->half_rung) return e->limits.gemm_format == how->gemm_format;
+    for (uint32_t i = 0; i < e->model.tensor_count; i++) {
+        const uint32_t type = (uint32_t)e->model.tensors[i].file->type;
+        const uint32_t rungs = sl_step_rungs(&e->limits, tuning, type);
+        if (sl_part_is_matrix(e->model.tensors[i].part) &&
+            sl_tuning_rung(tuning, type, 2 * BATCH, rungs) != how->half_rung)
+            return false;
+    }
+    return true;
+}
+
+/* An engine that makes them so, also on devices that would not; or skips. */
+static sl_engine *open_many(const char *path, const many_tokens *how, uint64_t vram_bytes)
 {
     const sl_engine_options options = {.context_tokens = CONTEXT,
                                        .batch_tokens = 2 * BATCH,
                                        .max_outputs = 2 * BATCH,
                                        .vram_bytes = vram_bytes};
-    sl_engine_hooks.gemm_format = format;
+    const sl_engine_test_hooks before = sl_engine_hooks;
+    sl_engine_hooks.gemm_format = how->gemm_format;
+    sl_engine_hooks.half_rung = how->half_rung;
     sl_engine *engine = sl_test_engine_open(path, &options);
-    sl_engine_hooks.gemm_format = SL_ROWS_F32;
-    if (engine->limits.gemm_format != format) {
+    sl_engine_hooks = before;
+    if (!multiplies_so(engine, how)) {
         sl_engine_close(engine);
         print_message("skipped: the device has no kernels for it\n");
         skip();
@@ -347,7 +375,7 @@ static sl_engine *open_gemm(const char *path, uint32_t format, uint64_t vram_byt
 }
 
 /* The same logits that way. cut: bytes of device memory too few for all weights to stay. */
-static void check_gemm(const golden_case *c, uint32_t format, double kl_max, uint64_t cut)
+static void check_many(const golden_case *c, const many_tokens *how, uint64_t cut)
 {
     const char *path = model_of(c);
     golden g;
@@ -357,13 +385,13 @@ static void check_gemm(const golden_case *c, uint32_t format, double kl_max, uin
         print_message("skipped: the C sides of these kernels are written to be read\n");
         skip();
     }
-    sl_engine *engine = open_gemm(path, format, 0);
+    sl_engine *engine = open_many(path, how, 0);
     if (cut) {
         sl_engine_stats stats;
         sl_engine_info info;
         sl_engine_get_stats(engine, &stats);
         sl_engine_close(engine);
-        engine = open_gemm(path, format, stats.vram_peak_bytes - cut);
+        engine = open_many(path, how, stats.vram_peak_bytes - cut);
         sl_engine_get_info(engine, &info);
         assert_string_equal(info.weights_path, "streamed");
     }
@@ -371,28 +399,37 @@ static void check_gemm(const golden_case *c, uint32_t format, double kl_max, uin
     const uint32_t positions = g.prompts[0].n_tokens;
     assert_true(positions > BATCH);
     check_logits(engine, &g, 0, limited(c) ? SL_MIN(positions, 2u * BATCH) : positions, &f);
-    print_message(
-        "%s, rows of format %u: mean KL %.3g (most %.3g) over %u positions, top-1 agreement %.2f %%\n",
-        c->golden, format, f.kl_sum / f.positions, f.kl_max, f.positions, 100.0 * f.agreeing / f.positions);
-    assert_true(f.kl_sum / f.positions <= kl_max);
+    print_message("%s, %s: mean KL %.3g (most %.3g) over %u positions, top-1 agreement %.2f %%\n", c->golden,
+                  how->name, f.kl_sum / f.positions, f.kl_max, f.positions, 100.0 * f.agreeing / f.positions);
+    assert_true(f.kl_sum / f.positions <= how->kl_max);
     sl_engine_close(engine);
     golden_free(&g);
 }
 
 static void test_gemm_f16(void **state)
 {
-    check_gemm(*state, SL_ROWS_F16, KL_MAX, 0);
+    check_many(*state, &by_f16_rows, 0);
 }
 
 static void test_gemm_streamed(void **state)
 {
-    check_gemm(*state, SL_ROWS_F16, KL_MAX, 400 << 10);
-    check_gemm(*state, SL_ROWS_S8, KL_MAX_S8, 400 << 10);
+    check_many(*state, &by_f16_rows, 400 << 10);
+    check_many(*state, &by_s8_rows, 400 << 10);
 }
 
 static void test_gemm_s8(void **state)
 {
-    check_gemm(*state, SL_ROWS_S8, KL_MAX_S8, 0);
+    check_many(*state, &by_s8_rows, 0);
+}
+
+static void test_decoding(void **state)
+{
+    check_many(*state, &by_decoding, 0);
+}
+
+static void test_decoding_streamed(void **state)
+{
+    check_many(*state, &by_decoding, 400 << 10);
 }
 
 /* The same where decode attends in one dispatch a layer, which a CPU does not do by itself. */
@@ -453,14 +490,14 @@ static void test_step_dispatches(void **state)
 static int few_columns(void **state)
 {
     (void)state;
-    sl_engine_hooks.few_columns_on_cpus = true;
+    sl_engine_hooks.half_rung = SL_RUNG_matmul_skinny;
     return 0;
 }
 
 static int few_columns_as_usual(void **state)
 {
     (void)state;
-    sl_engine_hooks.few_columns_on_cpus = false;
+    sl_engine_hooks.half_rung = 0;
     return 0;
 }
 
@@ -776,8 +813,10 @@ int main(void)
         CASE(test_streamed_kv, 1),      FEW_CASE(test_golden, 0),       FEW_CASE(test_golden, 1),
         FEW_CASE(test_golden, 2),       FEW_CASE(test_golden, 3),       FEW_CASE(test_golden, 4),
         GPU_CASE(test_sequences, 0),    GPU_CASE(test_sequences, 1),    GPU_CASE(test_sequences, 2),
-        GPU_CASE(test_sequences, 3),    GPU_CASE(test_sequences, 4),
-    };
+        GPU_CASE(test_sequences, 3),    GPU_CASE(test_sequences, 4),    CASE(test_decoding, 0),
+        CASE(test_decoding, 1),         CASE(test_decoding, 2),         CASE(test_decoding, 4),
+        CASE(test_decoding, 5),         CASE(test_decoding, 6),         CASE(test_decoding_streamed, 0),
+        CASE(test_decoding_streamed, 1)};
     const char *only = getenv("SLUICE_TEST_FILTER"); /* "test_golden 5", with * and ? */
     if (only) cmocka_set_test_filter(only);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,7 +155,7 @@ static void test_ceilings(void **state)
 static int everything(void **state)
 {
     (void)state;
-    sl_engine_hooks.few_columns_on_cpus = true;
+    sl_engine_hooks.half_rung = SL_RUNG_matmul_skinny;
     sl_engine_hooks.gemm_format = SL_ROWS_F16;
     return 0;
 }
@@ -163,7 +163,7 @@ static int everything(void **state)
 static int as_usual(void **state)
 {
     (void)state;
-    sl_engine_hooks.few_columns_on_cpus = false;
+    sl_engine_hooks.half_rung = 0;
     sl_engine_hooks.gemm_format = SL_ROWS_F32;
     return 0;
 }

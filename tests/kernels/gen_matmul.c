@@ -1,11 +1,12 @@
-/* Cases of embed, matvec, matmul, matmul_skinny and moe_matvec. Shapes are small enough for software drivers;
+/* Cases of embed, matvec, matmul, matmul_skinny, matmul_decode and moe_matvec. Shapes are small enough for
+ * software drivers;
  * the widths are those of real models where they are cheap, and every tail of tiles and loads where they are
  * not. */
 #include "tests/kernels/gen_weights.h"
 
 #include "hal/base/checked.h"
 #include "hal/base/half.h"
-#include "shaders/matmul/skinny.h"
+#include "shaders/matmul/matmul_decode.h"
 #include "shaders/rows_out.h"
 
 #include <stdio.h>
@@ -171,12 +172,12 @@ bool sl_gen_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
     return true;
 }
 
-/* Rows of f16 at `push_offset`: `rows` of n elements, stride elements apart. */
-static void fill_half_rows(sl_kernel_case *c, uint32_t push_offset, uint32_t rows, uint32_t n,
+/* Rows of f16 at `push_offset`: `rows` of n elements, stride elements apart, of `all` that there are. */
+static void fill_half_rows(sl_kernel_case *c, uint32_t push_offset, uint32_t rows, uint32_t all, uint32_t n,
                            uint32_t stride)
 {
-    uint16_t *x = sl_case_operand_add(c, push_offset, SL_CASE_IN, SL_CASE_F16, 2ull * rows * stride);
-    memset(x, 0xff, 2ull * rows * stride); /* NaNs beyond the ends of rows */
+    uint16_t *x = sl_case_operand_add(c, push_offset, SL_CASE_IN, SL_CASE_F16, 2ull * all * stride);
+    memset(x, 0xff, 2ull * all * stride); /* NaNs beyond the ends of rows, and behind the last */
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t k = 0; k < n; k++)
             x[(uint64_t)r * stride + k] = sl_float_to_half(sl_case_random_float(c, -1, 1));
@@ -201,14 +202,61 @@ static void fill_skinny_y(sl_kernel_case *c, extra extra)
         sl_case_fill_floats(c, sl_case_operand_add(c, AT(add), SL_CASE_IN, SL_CASE_F32, 4 * ys), ys, -3, 3);
 }
 
-bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+typedef struct skinny_case {
+    uint32_t n_out, units, tail, n_tokens, n_splits;
+    extra extra;
+    uint32_t y_pad;
+} skinny_case;
+
+static void fill_parts(sl_kernel_case *c, const sl_variant *variant, uint32_t matrices)
+{
+    const struct sl_push_matmul_skinny *p = (const struct sl_push_matmul_skinny *)c->push;
+    const uint32_t tiles =
+        (uint32_t)(sl_div_up(p->n_out, variant->tile_x) * sl_div_up(p->n_tokens, variant->tile_y));
+    sl_case_operand_add(c, AT(partial), 0, SL_CASE_BYTES,
+                        4ull * matrices * tiles * p->n_splits * variant->tile_x * variant->tile_y);
+    sl_case_operand_add(c, AT(arrived), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32, 4ull * tiles); /* 0 again */
+}
+
+/* `activation` of matmul_skinny_gated; x_rows: as many rows of x there are, of which n_tokens hold numbers.
+ */
+static void fill_skinny(sl_kernel_case *c, const skinny_case *k, const sl_variant *variant,
+                        uint32_t activation, uint32_t x_rows)
 {
     const bool gated = variant->kernel == SL_K_matmul_skinny_gated;
-    static const struct {
-        uint32_t n_out, units, tail, n_tokens, n_splits;
-        extra extra;
-        uint32_t y_pad;
-    } cases[] = {
+    const uint32_t matrices = gated ? 2 : 1;
+    const uint32_t type = variant->key, usual = width_for(type, k->units, k->tail);
+    const uint32_t n_k =
+        sl_skinny_takes(variant, usual) ? usual : (uint32_t)sl_align_up(usual, SL_SKINNY_BLOCK);
+    const extra extra = gated ? NONE : k->extra;
+    struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)c->push;
+    *p = (struct sl_push_matmul_skinny){.n_out = k->n_out,
+                                        .n_k = n_k,
+                                        .n_tokens = k->n_tokens,
+                                        .x_stride = (n_k + 7) / 8 * 8,
+                                        .y_stride = k->n_out + k->y_pad,
+                                        .row_bytes = sl_gen_row_bytes(type, n_k),
+                                        .weight_type = type,
+                                        .n_splits = k->n_splits,
+                                        .act = activation};
+    for (uint32_t m = 0; m < matrices; m++)
+        sl_gen_weights(c, type,
+                       sl_case_operand_add(c, m ? AT(w2) : AT(w), SL_CASE_IN, SL_CASE_BYTES,
+                                           (uint64_t)p->row_bytes * k->n_out),
+                       k->n_out, n_k);
+    fill_half_rows(c, AT(x), k->n_tokens, x_rows, n_k, p->x_stride);
+    if (gated)
+        sl_case_rows_add(c, AT(y), SL_CASE_OUT, SL_ROWS_F16, k->n_tokens, p->y_stride, k->n_out);
+    else
+        fill_skinny_y(c, extra);
+    if (p->n_splits > 1) fill_parts(c, variant, matrices);
+    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u tokens=%u splits=%u extra=%d y_pad=%u", k->n_out, n_k,
+             k->n_tokens, p->n_splits, (int)extra, k->y_pad);
+}
+
+bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const skinny_case cases[] = {
         {1, 1, 0, 1, 1, NONE, 0},
         {64, 8, 0, 9, 1, NONE, 0},
         {130, 18, 4, 16, 1, BIAS, 0},
@@ -220,41 +268,32 @@ bool sl_gen_matmul_skinny(sl_kernel_case *c, uint32_t index, const sl_variant *v
         {96, 9, 0, 40, 4, BIAS_ADD_IN_PLACE, 4},
     };
     if (index >= SL_COUNTOF(cases)) return false;
-    const uint32_t type = variant->key, usual = width_for(type, cases[index].units, cases[index].tail);
-    const uint32_t n_k =
-        sl_skinny_takes(variant, usual) ? usual : (uint32_t)sl_align_up(usual, SL_SKINNY_BLOCK);
-    const uint32_t n_out = cases[index].n_out, n_tokens = cases[index].n_tokens;
-    const extra extra = gated ? NONE : cases[index].extra;
-    struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)c->push;
-    *p = (struct sl_push_matmul_skinny){.n_out = n_out,
-                                        .n_k = n_k,
-                                        .n_tokens = n_tokens,
-                                        .x_stride = (n_k + 7) / 8 * 8,
-                                        .y_stride = n_out + cases[index].y_pad,
-                                        .row_bytes = sl_gen_row_bytes(type, n_k),
-                                        .weight_type = type,
-                                        .n_splits = cases[index].n_splits,
-                                        .act = index % 2 ? SL_ACT_SILU : SL_ACT_GELU};
-    for (uint32_t m = 0; m < (gated ? 2 : 1); m++)
-        sl_gen_weights(c, type,
-                       sl_case_operand_add(c, m ? AT(w2) : AT(w), SL_CASE_IN, SL_CASE_BYTES,
-                                           (uint64_t)p->row_bytes * n_out),
-                       n_out, n_k);
-    fill_half_rows(c, AT(x), n_tokens, n_k, p->x_stride);
-    if (gated)
-        sl_case_rows_add(c, AT(y), SL_CASE_OUT, SL_ROWS_F16, n_tokens, p->y_stride, n_out);
-    else
-        fill_skinny_y(c, extra);
-    if (p->n_splits > 1) {
-        const uint32_t tiles =
-            (uint32_t)(sl_div_up(n_out, variant->tile_x) * sl_div_up(n_tokens, variant->tile_y));
-        sl_case_operand_add(c, AT(partial), 0, SL_CASE_BYTES,
-                            (gated ? 8ull : 4ull) * tiles * p->n_splits * variant->tile_x * variant->tile_y);
-        sl_case_operand_add(c, AT(arrived), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32,
-                            4ull * tiles); /* 0 again */
-    }
-    snprintf(c->name, sizeof c->name, "n_out=%u n_k=%u tokens=%u splits=%u extra=%d y_pad=%u", n_out, n_k,
-             n_tokens, p->n_splits, (int)extra, cases[index].y_pad);
+    fill_skinny(c, &cases[index], variant, index % 2 ? SL_ACT_SILU : SL_ACT_GELU, cases[index].n_tokens);
+    return true;
+}
+
+/* Whole tiles and steps, which are not clamped, and what reaches beyond tokens, rows and k, each alone and
+ * together; parts of k of one length, and a last one that is shorter, or empty. */
+bool sl_gen_matmul_decode(sl_kernel_case *c, uint32_t index, const sl_variant *variant)
+{
+    static const skinny_case cases[] = {
+        {1, 1, 0, 1, 1, NONE, 0},
+        {256, 16, 0, 128, 1, NONE, 0},
+        {256, 8, 0, 70, 1, BIAS, 0},
+        {130, 24, 0, 128, 1, ADD_IN_PLACE, 0},
+        {256, 17, 4, 128, 1, NONE, 8},
+        {300, 18, 12, 200, 1, BIAS_ADD_IN_PLACE, 3},
+        {256, 32, 0, 128, 2, NONE, 0},
+        {512, 48, 0, 256, 3, ADD_IN_PLACE, 0},
+        {257, 40, 0, 129, 3, ADD, 5},
+        {96, 9, 8, 65, 4, BIAS_ADD_IN_PLACE, 4},
+        {576, 18, 0, 96, 1, ADD_IN_PLACE, 0},
+    };
+    if (index >= SL_COUNTOF(cases)) return false;
+    const uint64_t x_rows = sl_align_up(cases[index].n_tokens, SL_DECODE_TILE_TOKENS);
+    fill_skinny(c, &cases[index], variant, 0, (uint32_t)x_rows);
+    c->spec_count = SL_DECODE_SPECS;
+    sl_decode_spec((const struct sl_push_matmul_skinny *)c->push, variant, c->spec);
     return true;
 }
 #undef AT
@@ -517,7 +556,8 @@ bool sl_gen_moe_matmul(sl_kernel_case *c, uint32_t index, const sl_variant *vari
         c, type,
         sl_case_operand_add(c, AT(w), SL_CASE_IN, SL_CASE_BYTES, (uint64_t)p->row_bytes * n_out * n_experts),
         n_out * n_experts, n_k);
-    fill_half_rows(c, AT(x), p->x_per_slot ? n_items : cases[index].n_tokens, n_k, p->x_stride);
+    const uint32_t x_rows = p->x_per_slot ? n_items : cases[index].n_tokens;
+    fill_half_rows(c, AT(x), x_rows, x_rows, n_k, p->x_stride);
     uint32_t *ids = calloc(n_items, sizeof *ids);
     for (uint32_t i = 0; ids && i < n_items; i++)
         ids[i] = sl_case_random_below(c, n_experts);

@@ -4,6 +4,7 @@
 
 #include "hal/base/checked.h"
 #include "shaders/matmul/gemm.h"
+#include "shaders/matmul/matmul_decode.h"
 #include "shaders/matmul/rotated.h"
 
 #include <math.h>
@@ -113,6 +114,46 @@ static bool shape_matmul(sl_bench_case *b, uint32_t index, const sl_variant *v)
     return true;
 }
 
+/* A product in parts of k: `tokens` columns of a matrix of the model, or of its gate and up. */
+static void parted_product(sl_bench_case *b, const matrix *x, uint32_t tokens, uint32_t n_splits,
+                           const sl_variant *v)
+{
+    const bool gated = v->kernel == SL_K_matmul_skinny_gated, decode = v->kernel == SL_K_matmul_decode;
+    const uint32_t n_out = gated ? x->n_out / 2 : x->n_out;
+    uint32_t row_bytes;
+    if (!row_bytes_of(v->key, x->n_k, &row_bytes)) return;
+    struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)b->c.push;
+    *p = (struct sl_push_matmul_skinny){.n_out = n_out,
+                                        .n_k = x->n_k,
+                                        .n_tokens = tokens,
+                                        .x_stride = x->n_k,
+                                        .y_stride = n_out,
+                                        .row_bytes = row_bytes,
+                                        .weight_type = v->key,
+                                        .n_splits = n_splits};
+    const uint64_t w = (uint64_t)n_out * row_bytes;
+    const uint64_t in = 2ull * sl_align_up(tokens, decode ? SL_DECODE_TILE_TOKENS : 1) * x->n_k;
+    const uint64_t y = (gated ? 2ull : 4ull) * tokens * n_out;
+    const uint64_t tiles = sl_div_up(n_out, v->tile_x) * sl_div_up(tokens, v->tile_y);
+#define AT(field) offsetof(struct sl_push_matmul_skinny, field)
+    operand(b, AT(w), SL_CASE_IN, w);
+    if (gated) operand(b, AT(w2), SL_CASE_IN, w);
+    operand(b, AT(x), SL_CASE_IN, in);
+    operand(b, AT(y), SL_CASE_OUT, y);
+    if (n_splits > 1) {
+        operand(b, AT(partial), 0, tiles * n_splits * v->tile_x * v->tile_y * (gated ? 8 : 4));
+        sl_case_operand_add(&b->c, AT(arrived), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32, 4 * tiles); /* 0 */
+    }
+    b->rotate_offset = AT(w);
+#undef AT
+    b->bytes = (double)(gated ? 2 * w : w) + (double)(in + y);
+    b->flops = 2.0 * x->n_out * x->n_k * tokens;
+    b->c.spec_count = decode ? SL_DECODE_SPECS : 0;
+    if (decode) sl_decode_spec(p, v, b->c.spec);
+    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u t=%u splits=%u", x->name, x->n_out, x->n_k, tokens,
+             n_splits);
+}
+
 /* Both of a product's kernels for few columns, cut along k or not. */
 static bool shape_skinny(sl_bench_case *b, uint32_t index, const sl_variant *v)
 {
@@ -121,37 +162,21 @@ static bool shape_skinny(sl_bench_case *b, uint32_t index, const sl_variant *v)
     if (index >= MATRICES * SL_COUNTOF(splits) * SL_COUNTOF(models)) return false;
     const model *m = &models[index / (MATRICES * SL_COUNTOF(splits))];
     const matrix x = matrix_of(m, which);
-    const bool gated = v->kernel == SL_K_matmul_skinny_gated;
-    const uint32_t n_out = gated ? x.n_out / 2 : x.n_out, tokens = v->tile_y;
-    uint32_t row_bytes;
     b->model = m->name;
-    if ((gated && which != 2) || !row_bytes_of(v->key, x.n_k, &row_bytes)) return true;
-    struct sl_push_matmul_skinny *p = (struct sl_push_matmul_skinny *)b->c.push;
-    *p = (struct sl_push_matmul_skinny){.n_out = n_out,
-                                        .n_k = x.n_k,
-                                        .n_tokens = tokens,
-                                        .x_stride = x.n_k,
-                                        .y_stride = n_out,
-                                        .row_bytes = row_bytes,
-                                        .weight_type = v->key,
-                                        .n_splits = n_splits};
-    const uint64_t w = (uint64_t)n_out * row_bytes, in = 2ull * tokens * x.n_k;
-    const uint64_t y = (gated ? 2ull : 4ull) * tokens * n_out, tiles = sl_div_up(n_out, v->tile_x);
-#define AT(field) offsetof(struct sl_push_matmul_skinny, field)
-    operand(b, AT(w), SL_CASE_IN, w);
-    if (gated) operand(b, AT(w2), SL_CASE_IN, w);
-    operand(b, AT(x), SL_CASE_IN, in);
-    operand(b, AT(y), SL_CASE_OUT, y);
-    if (n_splits > 1) {
-        operand(b, AT(partial), 0, tiles * n_splits * v->tile_x * tokens * (gated ? 8 : 4));
-        sl_case_operand_add(&b->c, AT(arrived), SL_CASE_IN | SL_CASE_OUT, SL_CASE_U32, 4 * tiles); /* 0 */
-    }
-    b->rotate_offset = AT(w);
-#undef AT
-    b->bytes = (double)(gated ? 2 * w : w) + (double)(in + y);
-    b->flops = 2.0 * x.n_out * x.n_k * tokens;
-    snprintf(b->c.name, sizeof b->c.name, "%s %ux%u t=%u splits=%u", x.name, x.n_out, x.n_k, tokens,
-             n_splits);
+    if (v->kernel != SL_K_matmul_skinny_gated || which == 2) parted_product(b, &x, v->tile_y, n_splits, v);
+    return true;
+}
+
+static bool shape_matmul_decode(sl_bench_case *b, uint32_t index, const sl_variant *v)
+{
+    static const uint32_t tokens[] = {64, 128, 256, PROMPT}, splits[] = {1, 2, 4, 8};
+    const uint32_t shape = index / SL_COUNTOF(splits), n_splits = splits[index % SL_COUNTOF(splits)];
+    const uint32_t column = shape / (MATRICES - 1) % SL_COUNTOF(tokens);
+    if (shape >= (MATRICES - 1) * SL_COUNTOF(tokens) * SL_COUNTOF(models)) return false;
+    const model *m = &models[shape / ((MATRICES - 1) * SL_COUNTOF(tokens))];
+    const matrix x = matrix_of(m, shape % (MATRICES - 1));
+    b->model = m->name;
+    if (x.n_k / 512 % n_splits == 0) parted_product(b, &x, tokens[column], n_splits, v);
     return true;
 }
 
@@ -474,6 +499,8 @@ bool sl_bench_shape(sl_bench_case *b, uint32_t index, const sl_variant *variant)
     case SL_K_matmul_skinny:
     case SL_K_matmul_skinny_gated:
         return shape_skinny(b, index, variant);
+    case SL_K_matmul_decode:
+        return shape_matmul_decode(b, index, variant);
     case SL_K_dequant:
     case SL_K_rotate:
         return shape_dequant(b, index, variant);

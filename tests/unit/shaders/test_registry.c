@@ -50,7 +50,7 @@ static bool is_optional(sl_kernel_id kernel)
            kernel == SL_K_moe_gated_f16 || kernel == SL_K_moe_down_f16 ||               /* then matvec */
            kernel == SL_K_rotate || kernel == SL_K_gemm || kernel == SL_K_gemm_gated || /* then matmul */
            kernel == SL_K_matmul_skinny || kernel == SL_K_matmul_skinny_gated ||
-           kernel == SL_K_moe_matmul; /* then matmul, moe_matvec */
+           kernel == SL_K_matmul_decode || kernel == SL_K_moe_matmul; /* then matmul, moe_matvec */
 }
 
 /* Rows that only such a kernel reads. */

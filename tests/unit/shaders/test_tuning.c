@@ -63,7 +63,7 @@ static void test_whole_ladder(void **state)
 {
     (void)state;
     sl_tuning t;
-    const sl_device_info device = matrix_device(SL_DEVICE_DISCRETE, 0);
+    const sl_device_info device = matrix_device(SL_DEVICE_DISCRETE, SL_CAP_MATRIX_2);
     static const struct {
         uint32_t columns, without;
         sl_kernel_id kernel;
@@ -88,6 +88,12 @@ static void test_whole_ladder(void **state)
         assert_int_equal(sl_products[sl_tuning_rung(&t, SL_WEIGHT_F16, cases[i].columns, allowed)].kernel,
                          cases[i].kernel);
     }
+    /* matmul_decode has no columns before it is measured. */
+    t.columns[SL_WEIGHT_F16][SL_RUNG_matmul_decode] = 512;
+    assert_int_equal(product(&t, SL_WEIGHT_F16, 64), SL_K_matmul_skinny);
+    assert_int_equal(product(&t, SL_WEIGHT_F16, 65), SL_K_matmul_decode);
+    assert_int_equal(product(&t, SL_WEIGHT_F16, 512), SL_K_matmul_decode);
+    assert_int_equal(product(&t, SL_WEIGHT_F16, 513), SL_K_gemm);
     /* Weights that go from memory into the matrices pay from four columns on, where the device can do that.
      */
     const sl_device_info known = matrix_device(SL_DEVICE_DISCRETE, SL_CAP_MATRIX_FRAGMENTS);

@@ -307,6 +307,8 @@ static double ladder_cost(const sl_phase *phase)
         return push.n_tokens;
     case SL_K_matmul_skinny:
         return 4 + skinny.n_tokens / 16.0 + (skinny.n_splits == 2 ? 0 : 0.5);
+    case SL_K_matmul_decode:
+        return skinny.n_tokens <= 128 ? 0.2 : 20;
     case SL_K_matmul:
         return 8 + push.n_tokens / 8.0;
     case SL_K_dequant:
@@ -360,7 +362,8 @@ static void test_no_cliff(void **state)
     assert_in_range(columns[SL_RUNG_matvec], 2, 7);
     assert_in_range(columns[SL_RUNG_matmul_skinny], 16, 256);
     assert_int_equal(columns[SL_RUNG_gemm], UINT32_MAX);
-    assert_int_equal(columns[SL_RUNG_matmul], columns[SL_RUNG_matmul_skinny]); /* never the fastest */
+    assert_int_equal(columns[SL_RUNG_matmul_decode], 128);
+    assert_int_equal(columns[SL_RUNG_matmul], columns[SL_RUNG_matmul_decode]); /* never the fastest */
     uint32_t kept[SL_RUNG_COUNT];
     memcpy(kept, columns, sizeof kept);
     for (uint32_t i = 0; i < count; i++)
