@@ -94,12 +94,12 @@ static void test_whole_ladder(void **state)
     assert_int_equal(product(&t, SL_WEIGHT_F16, 65), SL_K_matmul_decode);
     assert_int_equal(product(&t, SL_WEIGHT_F16, 512), SL_K_matmul_decode);
     assert_int_equal(product(&t, SL_WEIGHT_F16, 513), SL_K_gemm);
-    /* Weights that go from memory into the matrices pay from five columns on, where the device can do that.
+    /* Weights that go from memory into the matrices pay from four columns on, where the device can do that.
      */
     const sl_device_info known = matrix_device(SL_DEVICE_DISCRETE, SL_CAP_MATRIX_FRAGMENTS);
     sl_tuning_default(&t, &known);
-    assert_int_equal(product(&t, SL_WEIGHT_Q4_K, 4), SL_K_matvec);
-    assert_int_equal(product(&t, SL_WEIGHT_Q4_K, 5), SL_K_matmul_skinny);
+    assert_int_equal(product(&t, SL_WEIGHT_Q4_K, 3), SL_K_matvec);
+    assert_int_equal(product(&t, SL_WEIGHT_Q4_K, 4), SL_K_matmul_skinny);
     /* A CPU's driver has the kernels, and the plain ones are faster there. */
     const sl_device_info cpu = matrix_device(SL_DEVICE_CPU, 0);
     sl_tuning_default(&t, &cpu);
