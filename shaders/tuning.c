@@ -20,8 +20,8 @@ const sl_product_kernel sl_products[SL_RUNG_COUNT] = {
 };
 
 #define VENDOR_QUALCOMM 0x5143u
-/* Measured on an H200 with Llama-3-8B Q4_K_M: 4.0 ms a step of 3 columns by mat-vecs and 4.8 of 4, and 3.9 of 4
- * to 8 by matrix units where these take weights from registers. */
+/* Measured on an H200 with Llama-3-8B Q4_K_M: 4.0 ms a step of 3 columns by mat-vecs and 4.8 of 4, and 3.9 of
+ * 4 to 8 by matrix units where these take weights from registers. */
 #define REGISTERS_MATVEC_COLUMNS 3u
 /* Of more columns decoding the weights first pays, where it can be done: the plain kernel has none beyond. */
 #define MATMUL_COLUMNS_BESIDE_GEMM 64u

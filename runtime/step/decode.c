@@ -337,8 +337,8 @@ cleanup:
 
 bool sl_decode_experts_fused(const sl_builder *b)
 {
-    return b->l->decode_rows != SL_ROWS_F32 && b->shape->n_tokens <= SL_MATVEC_COLUMNS_MAX && experts_fused(b) &&
-           sl_decode_takes(b, sl_build_tensor(b, SL_PART_ROUTER), b->shape->n_tokens);
+    return b->l->decode_rows != SL_ROWS_F32 && b->shape->n_tokens <= SL_MATVEC_COLUMNS_MAX &&
+           experts_fused(b) && sl_decode_takes(b, sl_build_tensor(b, SL_PART_ROUTER), b->shape->n_tokens);
 }
 
 sl_status sl_emit_decode_logits(sl_builder *b, sl_range x, uint32_t rows)

@@ -71,8 +71,7 @@ static void test_variant(void **state)
         plan_own(&known, SL_K_matmul_skinny, SL_WEIGHT_Q8_0, 1536, 576, cases[i].tokens, &plan);
         assert_int_equal(plan.variant->tile_y, cases[i].tile);
         assert_false(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
-        plan_own(&known, SL_K_matmul_skinny_gated, SL_WEIGHT_Q4_K, 14336, 4096, cases[i].tokens,
-                            &plan);
+        plan_own(&known, SL_K_matmul_skinny_gated, SL_WEIGHT_Q4_K, 14336, 4096, cases[i].tokens, &plan);
         assert_int_equal(plan.variant->tile_y, cases[i].tile);
         assert_true(plan.variant->needs & SL_CAP_MATRIX_FRAGMENTS);
     }
