@@ -284,7 +284,7 @@ bool sl_gen_matmul_decode(sl_kernel_case *c, uint32_t index, const sl_variant *v
         {256, 17, 4, 128, 1, NONE, 8},
         {300, 18, 12, 200, 1, BIAS_ADD_IN_PLACE, 3},
         {256, 32, 0, 128, 2, NONE, 0},
-        {512, 48, 0, 256, 3, ADD_IN_PLACE, 0},
+        {256, 24, 0, 256, 3, ADD_IN_PLACE, 0},
         {257, 40, 0, 129, 3, ADD, 5},
         {96, 9, 8, 65, 4, BIAS_ADD_IN_PLACE, 4},
         {576, 18, 0, 96, 1, ADD_IN_PLACE, 0},
