@@ -104,13 +104,16 @@ void sl_tuning_force(sl_tuning *tuning, uint32_t weight_type, uint32_t columns, 
 #define SPEC(constant)    ((uint16_t)(SPEC_FIRST + (constant)))
 enum { NUMBERS_MAX = 8, SPEC_FIRST = 1 + SL_PUSH_BYTES_MAX };
 
+/* Fewer tokens count as so many: the smallest tile. */
+static const uint32_t tokens_min[SL_KERNEL_COUNT] = {
+    [SL_K_matmul_skinny] = 16, [SL_K_matmul_skinny_gated] = 16, [SL_K_matmul_decode] = 64};
+
 /* What choices of a kernel depend on, and the numbers worth trying. A kernel without a line has one choice
  * for all shapes. */
 static const struct {
     uint16_t fields[SL_SHAPE_DIMS]; /* 0: none */
     uint16_t tokens;                /* which of them counts tokens */
     uint32_t numbers[NUMBERS_MAX];  /* ends with 0 */
-    uint32_t tokens_min;            /* fewer count as so many: the smallest tile */
 } shapes[SL_KERNEL_COUNT] = {
     [SL_K_matvec] = {{PUSH(matmul, n_out), PUSH(matmul, n_k), PUSH(matmul, n_tokens)}, 2, {0}},
     [SL_K_matmul] = {{PUSH(matmul, n_out), PUSH(matmul, n_k), PUSH(matmul, n_tokens)}, 2, {0}},
@@ -118,18 +121,15 @@ static const struct {
     [SL_K_matmul_skinny] = {{PUSH(matmul_skinny, n_out), PUSH(matmul_skinny, n_k),
                              PUSH(matmul_skinny, n_tokens)},
                             2,
-                            {1, 2, 3, 4, 6, 8, 12},
-                            .tokens_min = 16},
+                            {1, 2, 3, 4, 6, 8, 12}},
     [SL_K_matmul_skinny_gated] = {{PUSH(matmul_skinny, n_out), PUSH(matmul_skinny, n_k),
                                    PUSH(matmul_skinny, n_tokens)},
                                   2,
-                                  {1, 2, 3, 4, 6, 8, 12},
-                                  .tokens_min = 16},
+                                  {1, 2, 3, 4, 6, 8, 12}},
     [SL_K_matmul_decode] = {{PUSH(matmul_skinny, n_out), PUSH(matmul_skinny, n_k),
                              PUSH(matmul_skinny, n_tokens)},
                             2,
-                            {1, 2, 4, 8},
-                            .tokens_min = 64},
+                            {1, 2, 4, 8}},
     [SL_K_gemm] = {{PUSH(gemm, n_out), PUSH(gemm, n_k), PUSH(gemm, n_tokens)}, 2, {0}},
     [SL_K_gemm_gated] = {{PUSH(gemm, n_out), PUSH(gemm, n_k), PUSH(gemm, n_tokens)}, 2, {0}},
     /* The number: items of a tile of moe_matmul. */
@@ -189,8 +189,7 @@ sl_shape_class sl_shape_class_of(sl_kernel_id kernel, uint32_t key, const void *
             of.dims[i] = spec[field - SPEC_FIRST];
         else
             memcpy(&of.dims[i], (const uint8_t *)push + field - 1, sizeof of.dims[i]);
-        if (i == shapes[kernel].tokens)
-            of.dims[i] = SL_MAX(round_up_power(of.dims[i]), shapes[kernel].tokens_min);
+        if (i == shapes[kernel].tokens) of.dims[i] = SL_MAX(round_up_power(of.dims[i]), tokens_min[kernel]);
     }
     return of;
 }

@@ -44,9 +44,9 @@ FEW_TYPES = "f16 q4_k q6_k"
 # folder below tests/ -> (lanes, seconds that one program may take, needs the real models). This is the order in which
 # they start: what takes longest first, so that no core waits for the other at the end.
 TABLE = {
-    "golden": (MODEL_LANES[::-1], 900, True),
+    "golden": (MODEL_LANES[::-1], 1500, True),
     # Not lavapipe-new-16: with 16 lanes the compiler of Mesa 26.1 overruns its own stack on some kernels.
-    "kernels": (["lavapipe-16", "lavapipe-new-8", "lavapipe-8", "lavapipe-4", "lavapipe-new-4", "cpu"], 900, False),
+    "kernels": (["lavapipe-16", "lavapipe-new-8", "lavapipe-8", "lavapipe-4", "lavapipe-new-4", "cpu"], 1500, False),
     "fault": (["asan-cpu", *MODEL_LANES[::-1]], 900, True),
     "e2e": (["validation", *MODEL_LANES[::-1]], 900, True),
     "portability": (list(CHIPS), 600, False),

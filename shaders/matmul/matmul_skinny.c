@@ -151,8 +151,10 @@ void sl_skinny_room(const sl_device_caps *caps, uint64_t *out_partial_bytes, uin
 #undef X
     };
     *out_partial_bytes = *out_tiles = 0;
-    for (size_t i = 0; i < SL_COUNTOF(types); i++)
-        if (!sl_skinny_variant(caps, SL_K_matmul_skinny, types[i], 1, 1)) return;
+    for (size_t i = 0; i < SL_COUNTOF(types); i++) {
+        const sl_variant *v = sl_skinny_variant(caps, SL_K_matmul_skinny, types[i], 1, 1);
+        if (!v || !v->matrix) return; /* emulated matrices are there to be tested, not to be used */
+    }
     for (size_t i = 0; i < sl_variant_count; i++) {
         const sl_variant *v = &sl_variants[i];
         if (v->kernel != SL_K_matmul_skinny && v->kernel != SL_K_matmul_skinny_gated) continue;
