@@ -49,7 +49,7 @@ TABLE = {
     "kernels": (["lavapipe-16", "lavapipe-new-8", "lavapipe-8", "lavapipe-4", "lavapipe-new-4", "cpu"], 1500, False),
     "fault": (["asan-cpu", *MODEL_LANES[::-1]], 900, True),
     "e2e": (["validation", *MODEL_LANES[::-1]], 900, True),
-    "portability": (list(CHIPS), 600, False),
+    "portability": (list(CHIPS), 1200, False),
     "conformance": (["cpu", "null", *LAVAPIPES, *NEW_LAVAPIPES, "swiftshader", "validation",
                      "asan-cpu", "asan-null", "asan-lavapipe-8"], 300, False),
     "unit": (["asan", "host"], 300, False),
