@@ -111,6 +111,14 @@ void sl_bound_kernel_dispatch(sl_commands *commands, const sl_bound_kernel *boun
 #undef SL_KERNEL
 #undef SL_VARIANT
 
+/* Defines sl_grid_<name>: the grid of a kernel that is cut as another one is. */
+#define SL_GRID_LIKE(name, other)                                                                            \
+    void sl_grid_##name(const void *push, const sl_variant *variant, const uint32_t *spec,                   \
+                        uint32_t groups[3])                                                                  \
+    {                                                                                                        \
+        sl_grid_##other(push, variant, spec, groups);                                                        \
+    }
+
 /* Largest grid of one dimension on every device (Vulkan 1.2, required limits). Kernels of which more
  * workgroups could be wanted loop over the rest. */
 #define SL_GROUPS_OF_ALL_DEVICES 65535u

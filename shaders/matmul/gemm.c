@@ -74,10 +74,7 @@ void sl_grid_gemm(const void *push, const sl_variant *variant, const uint32_t *s
     groups[1] = (uint32_t)sl_div_up(p->n_out, variant->tile_x);
 }
 
-void sl_grid_gemm_gated(const void *push, const sl_variant *variant, const uint32_t *spec, uint32_t groups[3])
-{
-    sl_grid_gemm(push, variant, spec, groups);
-}
+SL_GRID_LIKE(gemm_gated, gemm)
 
 /* Does no tile reach beyond the matrix? */
 static bool is_whole(const struct sl_push_gemm *push, const sl_variant *v)

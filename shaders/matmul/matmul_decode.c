@@ -16,11 +16,7 @@ void sl_host_matmul_decode(const sl_kernel_task *task)
     sl_host_matmul_skinny(task);
 }
 
-void sl_grid_matmul_decode(const void *push, const sl_variant *variant, const uint32_t *spec,
-                           uint32_t groups[3])
-{
-    sl_grid_matmul_skinny(push, variant, spec, groups);
-}
+SL_GRID_LIKE(matmul_decode, matmul_skinny)
 
 bool sl_decode_can(const sl_device_caps *caps)
 {

@@ -103,11 +103,7 @@ void sl_grid_matmul_skinny(const void *push, const sl_variant *variant, const ui
     groups[2] = (uint32_t)sl_div_up(p->n_tokens, variant->tile_y);
 }
 
-void sl_grid_matmul_skinny_gated(const void *push, const sl_variant *variant, const uint32_t *spec,
-                                 uint32_t groups[3])
-{
-    sl_grid_matmul_skinny(push, variant, spec, groups);
-}
+SL_GRID_LIKE(matmul_skinny_gated, matmul_skinny)
 
 static uint32_t groups_wanted(const sl_device_caps *caps)
 {

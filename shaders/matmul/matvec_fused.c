@@ -136,20 +136,6 @@ void sl_grid_matvec_fused(const void *push, const sl_variant *variant, const uin
     groups[0] = (uint32_t)sl_div_up(p->n_out, spec[SL_SPEC_FIRST + SL_FUSED_ROWS_GROUP]);
 }
 
-void sl_grid_matvec_gated(const void *push, const sl_variant *variant, const uint32_t *spec,
-                          uint32_t groups[3])
-{
-    sl_grid_matvec_fused(push, variant, spec, groups);
-}
-
-void sl_grid_matvec_fused_f16(const void *push, const sl_variant *variant, const uint32_t *spec,
-                              uint32_t groups[3])
-{
-    sl_grid_matvec_fused(push, variant, spec, groups);
-}
-
-void sl_grid_matvec_gated_f16(const void *push, const sl_variant *variant, const uint32_t *spec,
-                              uint32_t groups[3])
-{
-    sl_grid_matvec_fused(push, variant, spec, groups);
-}
+SL_GRID_LIKE(matvec_gated, matvec_fused)
+SL_GRID_LIKE(matvec_fused_f16, matvec_fused)
+SL_GRID_LIKE(matvec_gated_f16, matvec_fused)

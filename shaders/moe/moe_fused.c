@@ -122,14 +122,5 @@ void sl_grid_moe_down(const void *push, const sl_variant *variant, const uint32_
     groups[1] = p->n_tokens;
 }
 
-void sl_grid_moe_gated_f16(const void *push, const sl_variant *variant, const uint32_t *spec,
-                           uint32_t groups[3])
-{
-    sl_grid_moe_gated(push, variant, spec, groups);
-}
-
-void sl_grid_moe_down_f16(const void *push, const sl_variant *variant, const uint32_t *spec,
-                          uint32_t groups[3])
-{
-    sl_grid_moe_down(push, variant, spec, groups);
-}
+SL_GRID_LIKE(moe_gated_f16, moe_gated)
+SL_GRID_LIKE(moe_down_f16, moe_down)
