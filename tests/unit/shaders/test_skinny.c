@@ -7,20 +7,7 @@
 
 #include "hal/base/checked.h"
 #include "shaders/matmul/skinny.h"
-
-static sl_device_caps device_with(uint64_t features, uint32_t units)
-{
-    return (sl_device_caps){
-        .features = features,
-        .subgroup_size = 32,
-        .subgroup_min = 32,
-        .subgroup_max = 32,
-        .max_workgroup_invocations = 1024,
-        .compute_units = units,
-        .matrix_shape_count = 1,
-        .matrix_shapes = {{.m = 16, .n = 16, .k = 16, .ab = SL_MATRIX_F16, .c = SL_MATRIX_F32}},
-    };
-}
+#include "tests/unit/shaders/matrix_device.h"
 
 static const uint64_t matrix = SL_CAP_SPIRV | SL_CAP_STORAGE_16 | SL_CAP_SUBGROUP | SL_CAP_SUBGROUP_SIZE |
                                SL_CAP_MATRIX_F16 | SL_CAP_FLOAT_16;
@@ -37,7 +24,7 @@ static void plan_own(const sl_device_caps *caps, sl_kernel_id kernel, uint32_t t
 static void test_without_matrix_units(void **state)
 {
     (void)state;
-    const sl_device_caps caps = device_with(matrix & ~SL_CAP_MATRIX_F16, 132);
+    const sl_device_caps caps = sl_test_matrix_caps(matrix & ~SL_CAP_MATRIX_F16, 132);
     uint64_t bytes = 1;
     uint32_t tiles = 1;
     assert_null(sl_skinny_variant(&caps, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 16));
@@ -53,8 +40,8 @@ static void test_variant(void **state)
     static const struct {
         uint32_t tokens, tile;
     } cases[] = {{1, 16}, {9, 16}, {16, 16}, {17, 32}, {32, 32}, {33, 64}, {64, 64}, {65, 64}};
-    const sl_device_caps plain = device_with(matrix, 132),
-                         known = device_with(matrix | SL_CAP_MATRIX_FRAGMENTS, 132);
+    const sl_device_caps plain = sl_test_matrix_caps(matrix, 132),
+                         known = sl_test_matrix_caps(matrix | SL_CAP_MATRIX_FRAGMENTS, 132);
     sl_skinny_plan plan;
     for (size_t i = 0; i < SL_COUNTOF(cases); i++) {
         plan_own(&plain, SL_K_matmul_skinny, SL_WEIGHT_Q6_K, 4096, 4096, cases[i].tokens, &plan);
@@ -81,7 +68,7 @@ static void test_variant(void **state)
 static void test_splits_of_columns(void **state)
 {
     (void)state;
-    const sl_device_caps caps = device_with(matrix | SL_CAP_MATRIX_FRAGMENTS, 132);
+    const sl_device_caps caps = sl_test_matrix_caps(matrix | SL_CAP_MATRIX_FRAGMENTS, 132);
     sl_skinny_plan plan;
     for (uint32_t tokens = 16; tokens <= 64; tokens *= 2) {
         plan_own(&caps, SL_K_matmul_skinny, SL_WEIGHT_Q4_K, 4096, 4096, tokens, &plan);
@@ -99,7 +86,7 @@ static void test_splits(void **state)
     static const uint32_t n_ks[] = {32, 256, 576, 4096, 14336}, tokens[] = {9, 16, 33, 64, 200};
     sl_skinny_plan plan;
     for (size_t u = 0; u < SL_COUNTOF(units); u++) {
-        const sl_device_caps caps = device_with(matrix, units[u]);
+        const sl_device_caps caps = sl_test_matrix_caps(matrix, units[u]);
         uint64_t bytes;
         uint32_t tiles;
         sl_skinny_room(&caps, &bytes, &tiles);
@@ -120,7 +107,7 @@ static void test_splits(void **state)
             assert_int_equal(plan.n_splits, own);
         }
     }
-    const sl_device_caps caps = device_with(matrix, 132);
+    const sl_device_caps caps = sl_test_matrix_caps(matrix, 132);
     plan_own(&caps, SL_K_matmul_skinny, SL_WEIGHT_F16, 4096, 4096, 16, &plan);
     assert_int_equal(plan.n_splits, 8); /* 64 tiles on 132 units */
     plan_own(&caps, SL_K_matmul_skinny, SL_WEIGHT_F16, 128256, 4096, 16, &plan);

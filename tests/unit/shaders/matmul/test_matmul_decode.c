@@ -7,21 +7,14 @@
 
 #include "hal/base/checked.h"
 #include "shaders/matmul/matmul_decode.h"
+#include "tests/unit/shaders/matrix_device.h"
 
 /* As much of an H100 as the choice depends on; `units` compute units. */
 static sl_device_caps device_of(uint32_t units)
 {
-    return (sl_device_caps){
-        .features = SL_CAP_SPIRV | SL_CAP_STORAGE_16 | SL_CAP_SUBGROUP | SL_CAP_SUBGROUP_SIZE |
-                    SL_CAP_FLOAT_16 | SL_CAP_MATRIX_F16 | SL_CAP_MATRIX_2,
-        .subgroup_size = 32,
-        .subgroup_min = 32,
-        .subgroup_max = 32,
-        .max_workgroup_invocations = 1024,
-        .compute_units = units,
-        .matrix_shape_count = 1,
-        .matrix_shapes = {{.m = 16, .n = 16, .k = 16, .ab = SL_MATRIX_F16, .c = SL_MATRIX_F32}},
-    };
+    return sl_test_matrix_caps(SL_CAP_SPIRV | SL_CAP_STORAGE_16 | SL_CAP_SUBGROUP | SL_CAP_SUBGROUP_SIZE |
+                                   SL_CAP_FLOAT_16 | SL_CAP_MATRIX_F16 | SL_CAP_MATRIX_2,
+                               units);
 }
 
 /* The plan with the kernel's own variant. */
