@@ -48,6 +48,7 @@ void sl_limits_few_columns(sl_limits *limits, const sl_model *model, const sl_de
     const sl_hparams *h = &model->h;
     limits->half_columns = limits->half_tile = limits->few_arrived = 0;
     limits->few_partial_bytes = 0;
+    limits->experts_grouped = false;
     /* What the kernels that make rows of f16 ask for. */
     const bool rows_fit = h->n_embd % 32 == 0 && h->n_ff % 32 == 0 && h->n_expert_ff % 32 == 0 &&
                           h->n_heads * h->head_dim % 32 == 0;
